@@ -1,0 +1,2 @@
+//! A runtime that drives many remote workspaces at once.
+pub mod protocol;

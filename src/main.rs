@@ -1,0 +1,3 @@
+//! The `wsfleet` command.
+
+fn main() {}
