@@ -1,2 +1,10 @@
 //! A runtime that drives many remote workspaces at once.
+pub mod client;
+pub mod error;
+pub mod fleet;
 pub mod protocol;
+pub mod workspace;
+
+pub use client::{Connection, SessionKey, TlsRoots};
+pub use error::{Effect, ErrorKind, Failure, Operation, WorkspaceError};
+pub use workspace::{CommandResult, FileOperationResult, OutputStream};
