@@ -1,0 +1,86 @@
+//! Texts for the sandbox's `/bin/sh`.
+
+use crate::protocol::{CommandHead, EventId};
+
+/// Quotes a text so that the shell takes it as one word, whatever is in it.
+pub(crate) fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Whether the shell can have a variable of this name.
+pub(crate) fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// `export` for one variable.
+pub(crate) fn export(name: &str, value: &str) -> String {
+    format!("export {name}={}; ", quote(value))
+}
+
+/// A script that ends every process of a command, and prints how many it found.
+///
+/// Processes are found by the command's id in their environment or in their command line: this reaches loops of shell
+/// builtins, children in sessions of their own, and children whose shell has exited. Whole process groups get TERM,
+/// and after a second KILL if they are still there. The variable's name and the id stand apart in the script, so that
+/// it does not find itself.
+pub(crate) fn stop_script(id: EventId) -> String {
+    format!(
+        r#"name={variable}; id={id}; self=$$
+groups() {{
+  for file in $(grep -lsF "$name=$id" /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null); do
+    dir=${{file%/*}}
+    [ "${{dir#/proc/}}" = "$self" ] && continue
+    {{ read -r line < "$dir/stat"; }} 2>/dev/null || continue
+    set -- ${{line##*) }}
+    [ "$1" = Z ] && continue
+    [ "$3" = "$own" ] || echo "$3"
+  done | sort -u
+}}
+read -r line < /proc/$$/stat; set -- ${{line##*) }}; own=$3
+found=$(groups); count=0
+for group in $found; do kill -TERM -- "-$group" 2>/dev/null && count=$((count + 1)); done
+echo "$count"
+[ "$count" = 0 ] && exit 0
+for tick in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; [ -z "$(groups)" ] && exit 0; done
+for round in 1 2 3; do
+  left=$(groups); [ -z "$left" ] && exit 0
+  for group in $left; do kill -KILL -- "-$group" 2>/dev/null; done
+  sleep 0.1
+done
+exit 1"#,
+        variable = CommandHead::VARIABLE,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sh(script: &str) -> String {
+        let output = std::process::Command::new("/bin/sh").args(["-c", script]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn names_of_variables() {
+        for good in ["A", "_", "path_2"] {
+            assert!(is_variable_name(good), "{good}");
+        }
+        for bad in ["", "2A", "A-B", "A=B", "Ä", "A B", "A;id"] {
+            assert!(!is_variable_name(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_text_arrives_as_it_is(text in "[^\0]{0,40}") {
+            let script = format!("{}printf %s \"$X\"", export("X", &text));
+            prop_assert_eq!(sh(&script), text);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+use std::time::Duration;
+
+/// The first look is never later than this after the answer to the start.
+const FIRST_LOOK: Duration = Duration::from_millis(5);
+/// Looks are never closer together than this.
+const SHORTEST: Duration = Duration::from_millis(2);
+/// Looks are never further apart than this.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// How long to wait for the first look at a command whose start took `round_trip`.
+pub(crate) fn first_look(round_trip: Duration) -> Duration {
+    round_trip.min(FIRST_LOOK)
+}
+
+/// How long to wait for the next look at a command of this age: 15 % of the age, so that the end of a command is
+/// seen late by at most that share of its duration, and a long command costs few requests.
+pub(crate) fn next_look(age: Duration) -> Duration {
+    (age * 15 / 100).clamp(SHORTEST, LONGEST)
+}
+
+/// How early a look may be taken so that it shares a search with others: a quarter of the wait.
+pub(crate) fn slack(wait: Duration) -> Duration {
+    wait / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_costs_at_most_80_looks() {
+        let (mut age, mut looks) = (first_look(Duration::from_millis(1)), 1);
+        while age < Duration::from_secs(60) {
+            age += next_look(age);
+            looks += 1;
+        }
+        assert!(looks <= 80, "{looks}");
+    }
+
+    #[test]
+    fn the_end_is_seen_late_by_at_most_15_percent_or_two_seconds() {
+        for millis in [100, 1_000, 10_000, 100_000] {
+            let age = Duration::from_millis(millis);
+            assert!(next_look(age) <= (age * 15 / 100).min(LONGEST));
+        }
+    }
+}
