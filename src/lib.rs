@@ -1,10 +1,14 @@
 //! A runtime that drives many remote workspaces at once.
+
 pub mod client;
 pub mod error;
 pub mod fleet;
+pub mod handle;
 pub mod protocol;
 pub mod workspace;
 
 pub use client::{Connection, SessionKey, TlsRoots};
 pub use error::{Effect, ErrorKind, Failure, Operation, WorkspaceError};
-pub use workspace::{CommandResult, FileOperationResult, OutputStream};
+pub use fleet::{Outcome, RunOperation, RunSpec, Selector};
+pub use handle::{CommandStream, Fleet, FleetBuilder, RunHandle, Workspace};
+pub use workspace::{CommandResult, FileOperationResult, OutputStream, RemoteWorkspace, Snapshot, WorkspaceConfig, messages};

@@ -2,6 +2,17 @@
 
 mod event;
 mod outcome;
+mod placement;
+mod run;
+mod runtime;
+mod selector;
+mod supervisor;
 
 pub use event::{OutcomeCounts, RunEvent, RunEventKind, RunSummary, TargetFinished, TargetValue};
 pub use outcome::Outcome;
+pub use run::{DEFAULT_FANOUT, RunOperation, RunSpec};
+pub(crate) use run::Run;
+pub(crate) use runtime::Runtime;
+pub use selector::Selector;
+pub use supervisor::WorkspaceInfo;
+pub(crate) use supervisor::{Add, End, Find, FleetSupervisor, List, Remove};

@@ -18,6 +18,12 @@ impl EventId {
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
+
+    /// The id of nothing: all zeros.
+    #[must_use]
+    pub const fn nil() -> Self {
+        Self(Uuid::nil())
+    }
 }
 
 impl FromStr for EventId {

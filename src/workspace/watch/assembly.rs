@@ -121,6 +121,11 @@ impl Assembly {
         rest
     }
 
+    /// When the command ended, by the server's clock, if that is known.
+    pub(crate) fn ended_at(&self) -> Option<Timestamp> {
+        self.end.as_ref().map(|end| end.timestamp)
+    }
+
     /// The exit code of the last event, if that has come.
     pub(crate) fn exit_code(&self) -> Option<i32> {
         self.end.as_ref().and_then(|end| end.exit_code)

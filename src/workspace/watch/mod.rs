@@ -1,7 +1,14 @@
-//! Watching one running command to its end.
+//! Watching one running command to its end: a child actor a command.
 
+mod actor;
 mod assembly;
 mod cadence;
 mod collector;
+mod ending;
+mod outage;
+mod sink;
 
+pub(crate) use actor::{Appetite, CommandWatch, End, News, NewsFailed, Started, Watching};
 pub(crate) use assembly::{Assembly, Progress};
+pub(crate) use collector::Collector;
+pub(crate) use ending::whole_seconds_up;

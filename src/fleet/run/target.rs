@@ -1,0 +1,124 @@
+use std::time::{Duration, Instant};
+
+use actix::{Addr, Handler, Message, dev::ToEnvelope};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{RunOperation, RunSpec, emitter::Emitter};
+use crate::{
+    Failure, Operation, RemoteWorkspace, WorkspaceError,
+    fleet::{Outcome, RunEventKind, TargetFinished, TargetValue},
+    handle::actor_ended,
+    messages::{Alive, CommandEvent, Execute, ExecuteCommand, GetServerInfo},
+};
+
+/// How many events of one command may wait to be reported.
+const EVENTS: usize = 16;
+
+/// One workspace within a run.
+pub(crate) struct Target {
+    pub(crate) name: String,
+    /// Absent when the fleet has no workspace of this name.
+    pub(crate) address: Option<Addr<RemoteWorkspace>>,
+}
+
+/// A target whose turn never came.
+pub(super) fn skipped(target: Target) -> TargetFinished {
+    TargetFinished {
+        workspace: target.name,
+        outcome: Outcome::Skipped,
+        value: None,
+        error: None,
+        duration: Duration::ZERO,
+        attempt: 0,
+    }
+}
+
+/// Carries a run's operation out on one target.
+pub(super) async fn carry_out(target: Target, spec: &RunSpec, emitter: &Emitter, cancel: &CancellationToken) -> TargetFinished {
+    let began = Instant::now();
+    let Target { name, address } = target;
+    let result = match address {
+        Some(address) => operate(&name, &address, spec, emitter, cancel).await,
+        None => Err(Failure::invalid("the fleet has no workspace of this name").on(&name, Operation::LookUp)),
+    };
+    let outcome = match &result {
+        Ok(TargetValue::Command(result)) => Outcome::from(result),
+        Ok(_) => Outcome::Succeeded,
+        Err(error) => Outcome::from(&error.kind),
+    };
+    let (value, error) = match result {
+        Ok(value) => (Some(value), None),
+        Err(error) => (None, Some(error)),
+    };
+    TargetFinished { workspace: name, outcome, value, error, duration: began.elapsed(), attempt: 1 }
+}
+
+async fn operate(
+    name: &str,
+    address: &Addr<RemoteWorkspace>,
+    spec: &RunSpec,
+    emitter: &Emitter,
+    cancel: &CancellationToken,
+) -> Result<TargetValue, WorkspaceError> {
+    let ask = Ask { name, address, cancel };
+    match spec.operation.for_target(name) {
+        RunOperation::Execute(command) => execute(&ask, command, spec.stream_output, emitter).await,
+        RunOperation::Upload(message) => ask.send(message, Operation::FileUpload).await.map(TargetValue::File),
+        RunOperation::Download(message) => ask.send(message, Operation::FileDownload).await.map(TargetValue::File),
+        RunOperation::Changes(message) => ask.send(message, Operation::GitChanges).await.map(TargetValue::Changes),
+        RunOperation::Diff(message) => ask.send(message, Operation::GitDiff).await.map(TargetValue::Diff),
+        RunOperation::Ping => ask.send(Alive, Operation::Alive).await.map(TargetValue::Alive),
+        RunOperation::Info => {
+            ask.send(GetServerInfo, Operation::GetServerInfo).await.map(|info| TargetValue::Info(Box::new(info)))
+        }
+    }
+}
+
+/// Asks one target, and stops waiting when the run is cancelled.
+struct Ask<'a> {
+    name: &'a str,
+    address: &'a Addr<RemoteWorkspace>,
+    cancel: &'a CancellationToken,
+}
+
+impl Ask<'_> {
+    async fn send<M, T>(&self, message: M, operation: Operation) -> Result<T, WorkspaceError>
+    where
+        M: Message<Result = Result<T, WorkspaceError>> + Send + 'static,
+        T: Send + 'static,
+        RemoteWorkspace: Handler<M>,
+        <RemoteWorkspace as actix::Actor>::Context: ToEnvelope<RemoteWorkspace, M>,
+    {
+        tokio::select! {
+            answer = self.address.send(message) => answer.unwrap_or_else(|_| Err(actor_ended(self.name, operation))),
+            () = self.cancel.cancelled() => {
+                let reason = "the run was cancelled".to_owned();
+                Err(Failure::maybe_sent(crate::ErrorKind::Stopped { reason }).on(self.name, operation))
+            }
+        }
+    }
+}
+
+/// Runs a command and reports what happens to it. Its end is waited for also after a cancellation, which stops it.
+async fn execute(ask: &Ask<'_>, command: ExecuteCommand, follow_output: bool, emitter: &Emitter) -> Result<TargetValue, WorkspaceError> {
+    let (events, mut happened) = mpsc::channel(EVENTS);
+    let message = Execute { command, caller: ask.cancel.clone(), events: Some(events), follow_output };
+    let answer = ask.address.send(message);
+    let report = async {
+        while let Some(event) = happened.recv().await {
+            emitter.emit(run_event(ask.name, event)).await;
+        }
+    };
+    // The events end when the command has: their sender lives no longer than its watch.
+    let (answer, ()) = futures::join!(answer, report);
+    answer.unwrap_or_else(|_| Err(actor_ended(ask.name, Operation::ExecuteCommand))).map(TargetValue::Command)
+}
+
+fn run_event(name: &str, event: CommandEvent) -> RunEventKind {
+    let workspace = name.to_owned();
+    match event {
+        CommandEvent::Started { command_id } => RunEventKind::TargetStarted { workspace, command_id, attempt: 1 },
+        CommandEvent::Output { stream, text } => RunEventKind::Output { workspace, stream, text },
+    }
+}

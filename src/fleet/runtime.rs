@@ -1,0 +1,50 @@
+use std::{io, thread};
+
+use actix::{Actor as _, Addr};
+use tokio::sync::watch;
+
+use super::{End, FleetSupervisor};
+
+/// The threads of a fleet. Dropping it signals their end.
+pub(crate) struct Runtime {
+    pub(crate) supervisor: Addr<FleetSupervisor>,
+    /// Closed when the threads have ended.
+    alive: watch::Receiver<()>,
+}
+
+impl Runtime {
+    /// Starts one thread for the supervisor and `arbiters` for the workspaces.
+    pub(crate) fn start(arbiters: usize) -> io::Result<Self> {
+        let (keep_alive, alive) = watch::channel(());
+        let (started, supervisor) = std::sync::mpsc::sync_channel(1);
+        thread::Builder::new().name("wsfleet-supervisor".to_owned()).spawn(move || {
+            actix_rt::System::new().block_on(async move {
+                let supervisor = FleetSupervisor::new(arbiters).start();
+                // Whoever waits for this is in `start`, below.
+                let _ = started.send(supervisor.clone());
+                ended(supervisor).await;
+            });
+            drop(keep_alive);
+        })?;
+        let supervisor = supervisor.recv().map_err(|_| io::Error::other("the supervisor's thread ended at once"))?;
+        Ok(Self { supervisor, alive })
+    }
+
+    /// Waits until the threads have ended.
+    pub(crate) async fn ended(&self) {
+        let mut alive = self.alive.clone();
+        while alive.changed().await.is_ok() {}
+    }
+}
+
+/// Waits until an actor's mailbox is closed.
+async fn ended(supervisor: Addr<FleetSupervisor>) {
+    let _ = supervisor.send(super::supervisor::UntilEnd).await;
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // A signal without work in it; an end that was asked for already makes it superfluous.
+        self.supervisor.do_send(End);
+    }
+}

@@ -1,0 +1,153 @@
+use std::{future::Future, io, sync::Arc};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{RunHandle, Workspace, actor_ended};
+use crate::{
+    Operation, WorkspaceConfig, WorkspaceError,
+    fleet::{Add, End, Find, List, Remove, Run, RunSpec, Runtime, Selector, WorkspaceInfo},
+    protocol::EventId,
+};
+
+/// How many events of a run may wait to be taken before the run waits.
+const RUN_EVENTS: usize = 1024;
+
+/// A fleet of workspaces.
+///
+/// All clones are handles to the same fleet. When the last handle is dropped, those of its workspaces included, the
+/// fleet ends in the background: commands are stopped and threads end. [`shutdown`](Self::shutdown) waits for that.
+///
+/// ```no_run
+/// use workspace_fleet::{Connection, Fleet, RunSpec, Selector, WorkspaceConfig};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let fleet = Fleet::start()?;
+/// let connection = Connection::new("http://10.0.0.1:8000")?.with_api_key("secret");
+/// let workspace = fleet.add(WorkspaceConfig::new("w1", connection)).await?;
+/// let result = workspace.execute_command("echo hello").await?;
+/// assert_eq!(result.stdout, "hello\n");
+/// fleet.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Fleet {
+    runtime: Arc<Runtime>,
+}
+
+/// The settings of a [`Fleet`] that is to be started.
+#[derive(Debug, Clone, Default)]
+pub struct FleetBuilder {
+    worker_threads: Option<usize>,
+}
+
+impl FleetBuilder {
+    /// Sets how many threads carry workspaces, at least 1. Default: one a core.
+    #[must_use]
+    pub const fn worker_threads(mut self, threads: usize) -> Self {
+        self.worker_threads = Some(threads);
+        self
+    }
+
+    /// Starts the fleet.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(self) -> io::Result<Fleet> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = Runtime::start(self.worker_threads.unwrap_or_else(cores))?;
+        Ok(Fleet { runtime: Arc::new(runtime) })
+    }
+}
+
+impl Fleet {
+    /// Starts a fleet with the default settings.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start() -> io::Result<Self> {
+        Self::builder().start()
+    }
+
+    /// The settings of a fleet that is to be started.
+    #[must_use]
+    pub fn builder() -> FleetBuilder {
+        FleetBuilder::default()
+    }
+
+    /// Adds a workspace. Nothing is sent to its server before something is asked of it.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when the name is empty or taken.
+    pub fn add(&self, config: WorkspaceConfig) -> impl Future<Output = Result<Workspace, WorkspaceError>> + Send + 'static + use<> {
+        let (fleet, name) = (self.clone(), config.name.clone());
+        let answer = self.runtime.supervisor.send(Add(config));
+        async move {
+            let address = answer.await.unwrap_or_else(|_| Err(actor_ended(&name, Operation::AddWorkspace)))?;
+            Ok(Workspace::new(name, address, fleet))
+        }
+    }
+
+    /// Removes a workspace: what waits is turned away, its commands are stopped, its actor ends. Returns when that is
+    /// done.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when there is no workspace of this name.
+    pub async fn remove(&self, name: &str) -> Result<(), WorkspaceError> {
+        let answer = self.runtime.supervisor.send(Remove(name.to_owned())).await;
+        answer.unwrap_or_else(|_| Err(actor_ended(name, Operation::LookUp)))
+    }
+
+    /// The workspace of this name; `None` when there is none.
+    pub async fn workspace(&self, name: &str) -> Option<Workspace> {
+        let address = self.runtime.supervisor.send(Find(name.to_owned())).await.ok().flatten()?;
+        Some(Workspace::new(name.to_owned(), address, self.clone()))
+    }
+
+    /// The workspaces that a selector picks, in the order in which they were added.
+    pub async fn list(&self, selector: Selector) -> Vec<WorkspaceInfo> {
+        self.runtime.supervisor.send(List(selector)).await.unwrap_or_default()
+    }
+
+    /// Starts a run and returns the stream of what happens in it.
+    ///
+    /// The run goes on as its events are taken: after 1,024 that nobody took it waits. Dropping the stream cancels the
+    /// run, which stops the remote commands.
+    ///
+    /// ```no_run
+    /// # use workspace_fleet::{Fleet, RunSpec, Selector, fleet::RunEventKind};
+    /// use futures::StreamExt as _;
+    ///
+    /// # async fn example(fleet: Fleet) {
+    /// let mut run = fleet.run(RunSpec::command(Selector::all(), "uname -a"));
+    /// while let Some(event) = run.next().await {
+    ///     if let RunEventKind::TargetFinished(target) = event.kind {
+    ///         println!("{}: {}", target.workspace, target.outcome);
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn run(&self, spec: RunSpec) -> RunHandle {
+        let (events, taken) = mpsc::channel(RUN_EVENTS);
+        let (id, cancel) = (EventId::random(), CancellationToken::new());
+        let run = Run { id, spec, events, cancel: cancel.clone() };
+        let begun = self.runtime.supervisor.send(run);
+        RunHandle::new(id, begun, taken, cancel, self.clone())
+    }
+
+    /// Ends the fleet: waiting steps are turned away, running commands are stopped, threads end. Returns when all of
+    /// that is done. Other handles stay valid and answer with [`Stopped`](crate::ErrorKind::Stopped).
+    pub async fn shutdown(self) {
+        // A fleet that has ended already needs no second end.
+        let _ = self.runtime.supervisor.send(End).await;
+        self.runtime.ended().await;
+    }
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet").finish_non_exhaustive()
+    }
+}

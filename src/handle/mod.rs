@@ -1,0 +1,22 @@
+//! Handles to a fleet and to its workspaces: `Clone + Send + Sync`, usable from any async runtime.
+//!
+//! The runtime behind them owns its threads. The handles reach it through messages, so they work inside a plain
+//! multi-threaded tokio program, inside an actix system, and in a synchronous `main` that blocks on their futures.
+
+mod command_stream;
+mod fleet;
+mod run;
+mod workspace;
+
+pub use command_stream::CommandStream;
+pub use fleet::{Fleet, FleetBuilder};
+pub use run::RunHandle;
+pub use workspace::Workspace;
+
+use crate::{ErrorKind, Failure, Operation, WorkspaceError};
+
+/// What is said of a message whose actor ended before it answered.
+pub(crate) fn actor_ended(workspace: &str, operation: Operation) -> WorkspaceError {
+    let reason = "the workspace's actor has ended: it was removed, shut down, or it panicked".to_owned();
+    Failure::maybe_sent(ErrorKind::Stopped { reason }).on(workspace, operation)
+}

@@ -1,0 +1,229 @@
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
+
+use actix::{Actor, Addr, Handler, Message, dev::ToEnvelope};
+use futures::FutureExt as _;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{CommandStream, Fleet, actor_ended};
+use crate::{
+    CommandResult, Connection, FileOperationResult, Operation, RemoteWorkspace, Snapshot, WorkspaceError,
+    messages::*,
+    protocol::{self, EventId, GitChange, GitCommitPage, ServerInfo},
+};
+
+/// How many events of a followed command may wait to be taken.
+const EVENTS: usize = 64;
+
+/// A workspace of a fleet.
+///
+/// Each method sends its message when it is called, so steps are carried out in the order of the calls, awaited or
+/// not. Dropping a returned future does not undo a step; a command is stopped, unless its
+/// [`on_drop`](ExecuteCommand::on_drop) says otherwise.
+#[derive(Clone)]
+pub struct Workspace {
+    name: Arc<str>,
+    address: Addr<RemoteWorkspace>,
+    /// Keeps the fleet alive.
+    fleet: Fleet,
+}
+
+impl Workspace {
+    pub(super) fn new(name: String, address: Addr<RemoteWorkspace>, fleet: Fleet) -> Self {
+        Self { name: name.into(), address, fleet }
+    }
+
+    /// The workspace's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The fleet it belongs to.
+    #[must_use]
+    pub const fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The actor's address, for those who send it messages themselves.
+    #[must_use]
+    pub const fn address(&self) -> &Addr<RemoteWorkspace> {
+        &self.address
+    }
+
+    /// Runs a command and waits for its end; `execute_command` of the Python class.
+    ///
+    /// A command that ran and failed is a [`CommandResult`], also when its time was up.
+    ///
+    /// # Errors
+    /// When it could not be run, or when nobody can tell what became of it.
+    pub fn execute_command(&self, command: impl Into<ExecuteCommand>) -> impl Future<Output = Result<CommandResult, WorkspaceError>> + Send + 'static {
+        let caller = CancellationToken::new();
+        let message = Execute { command: command.into(), caller: caller.clone(), events: None, follow_output: false };
+        let answer = self.send(message, Operation::ExecuteCommand);
+        let abandon = caller.drop_guard();
+        async move {
+            let result = answer.await;
+            abandon.disarm();
+            result
+        }
+    }
+
+    /// Runs a command and returns the stream of what happens to it.
+    pub fn follow_command(&self, command: impl Into<ExecuteCommand>) -> CommandStream {
+        let caller = CancellationToken::new();
+        let (events, happened) = mpsc::channel(EVENTS);
+        let message = Execute { command: command.into(), caller: caller.clone(), events: Some(events), follow_output: true };
+        let answer = self.send(message, Operation::ExecuteCommand).boxed();
+        CommandStream::new(answer, happened, caller.drop_guard())
+    }
+
+    /// Starts a command and returns its id without waiting for its end; `start_command` of the Python class.
+    ///
+    /// # Errors
+    /// When it could not be started, or when nobody can tell whether it was.
+    pub fn start_command(&self, command: impl Into<ExecuteCommand>) -> impl Future<Output = Result<EventId, WorkspaceError>> + Send + 'static {
+        self.send(StartCommand(command.into()), Operation::StartCommand)
+    }
+
+    /// Reads what a command has written so far. The Python class's `get_command_output` returns only the newest event.
+    ///
+    /// # Errors
+    /// When the server does not know the command, or its output cannot be read whole.
+    pub fn get_command_output(&self, command_id: EventId) -> impl Future<Output = Result<CommandOutput, WorkspaceError>> + Send + 'static {
+        self.send(GetCommandOutput { command_id }, Operation::GetCommandOutput)
+    }
+
+    /// Ends a command with all its processes; `stop_command` of the Python class. As there, a command that is unknown
+    /// or has ended is none to stop.
+    ///
+    /// # Errors
+    /// When the server could not be asked.
+    pub fn stop_command(&self, command_id: EventId) -> impl Future<Output = Result<(), WorkspaceError>> + Send + 'static {
+        self.send(StopCommand { command_id }, Operation::StopCommand)
+    }
+
+    /// Writes a file of the sandbox, from a local path or from bytes; `file_upload` of the Python class.
+    ///
+    /// # Errors
+    /// When the local file cannot be read, the remote path is not absolute, or the transfer fails.
+    pub fn file_upload(
+        &self,
+        source: impl Into<UploadSource>,
+        destination: impl Into<String>,
+    ) -> impl Future<Output = Result<FileOperationResult, WorkspaceError>> + Send + 'static {
+        self.send(FileUpload::new(source, destination), Operation::FileUpload)
+    }
+
+    /// Reads a file of the sandbox into a local file, which appears when it is whole; `file_download` of the Python
+    /// class.
+    ///
+    /// # Errors
+    /// When there is no such remote file, the local one cannot be written, or the transfer fails.
+    pub fn file_download(
+        &self,
+        source: impl Into<String>,
+        destination: impl AsRef<Path>,
+    ) -> impl Future<Output = Result<FileOperationResult, WorkspaceError>> + Send + 'static {
+        self.send(FileDownload::new(source, destination.as_ref()), Operation::FileDownload)
+    }
+
+    /// Lists the files that differ; `git_changes` of the Python class.
+    ///
+    /// # Errors
+    /// [`NotARepository`](crate::ErrorKind::NotARepository) when the path is in none.
+    pub fn git_changes(&self, path: impl Into<String>) -> impl Future<Output = Result<Vec<GitChange>, WorkspaceError>> + Send + 'static {
+        self.send(GitChanges::new(path), Operation::GitChanges)
+    }
+
+    /// Compares a file; `git_diff` of the Python class.
+    ///
+    /// # Errors
+    /// [`NotARepository`](crate::ErrorKind::NotARepository) when the path is in none.
+    pub fn git_diff(&self, path: impl Into<String>) -> impl Future<Output = Result<protocol::GitDiff, WorkspaceError>> + Send + 'static {
+        self.send(GitDiff::new(path), Operation::GitDiff)
+    }
+
+    /// Lists commits, newest first.
+    ///
+    /// # Errors
+    /// When the path is in no repository, or the server is too old to have the route.
+    pub fn git_commits(&self, path: impl Into<String>) -> impl Future<Output = Result<GitCommitPage, WorkspaceError>> + Send + 'static {
+        self.send(GitCommits::new(path), Operation::GitCommits)
+    }
+
+    /// Asks what the server is; `get_server_info` of the Python class.
+    ///
+    /// # Errors
+    /// When it does not answer, or is no agent server.
+    pub fn get_server_info(&self) -> impl Future<Output = Result<ServerInfo, WorkspaceError>> + Send + 'static {
+        self.send(GetServerInfo, Operation::GetServerInfo)
+    }
+
+    /// Asks whether the server answers; `alive` of the Python class. Returns the round trip.
+    ///
+    /// # Errors
+    /// When it does not answer, with the reason.
+    pub fn alive(&self) -> impl Future<Output = Result<Duration, WorkspaceError>> + Send + 'static {
+        self.send(Alive, Operation::Alive)
+    }
+
+    /// Drops the connections; the next request makes new ones. `reset_client` of the Python class.
+    pub async fn reset_client(&self) {
+        // An actor that has ended holds no connection.
+        let _ = self.address.send(ResetClient).await;
+    }
+
+    /// Changes address, key and headers. Running commands are followed under the new address from now on.
+    ///
+    /// # Errors
+    /// When no client can be made of it; the old connection then stays.
+    pub fn update_connection(&self, connection: Connection) -> impl Future<Output = Result<(), WorkspaceError>> + Send + 'static {
+        self.send(UpdateConnection(connection), Operation::UpdateConnection)
+    }
+
+    /// How the workspace does; `None` when its actor has ended.
+    pub async fn observe(&self) -> Option<Snapshot> {
+        self.address.send(Observe).await.ok()
+    }
+
+    /// Sends any message that the actor takes, such as one with more settings than a method has parameters.
+    ///
+    /// ```no_run
+    /// # use workspace_fleet::{Workspace, messages::GitChanges, WorkspaceError};
+    /// # async fn example(workspace: Workspace) -> Result<(), WorkspaceError> {
+    /// let changes = workspace.ask(GitChanges::new("/workspace").with_reference("HEAD~1")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As the method of the same name.
+    pub fn ask<M, T>(&self, message: M) -> impl Future<Output = Result<T, WorkspaceError>> + Send + 'static
+    where
+        M: Message<Result = Result<T, WorkspaceError>> + Send + 'static,
+        T: Send + 'static,
+        RemoteWorkspace: Handler<M>,
+        <RemoteWorkspace as Actor>::Context: ToEnvelope<RemoteWorkspace, M>,
+    {
+        self.send(message, Operation::LookUp)
+    }
+
+    fn send<M, T>(&self, message: M, operation: Operation) -> impl Future<Output = Result<T, WorkspaceError>> + Send + 'static + use<M, T>
+    where
+        M: Message<Result = Result<T, WorkspaceError>> + Send + 'static,
+        T: Send + 'static,
+        RemoteWorkspace: Handler<M>,
+        <RemoteWorkspace as Actor>::Context: ToEnvelope<RemoteWorkspace, M>,
+    {
+        let name = self.name.clone();
+        let answer = self.address.send(message);
+        async move { answer.await.unwrap_or_else(|_| Err(actor_ended(&name, operation))) }
+    }
+}
+
+impl std::fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workspace").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,199 @@
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    rc::{Rc, Weak},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Snapshot, WorkspaceConfig,
+    feed::Feed,
+    step_queue::{Permit, Refused, StepQueue},
+};
+use crate::{
+    Connection, ErrorKind, Failure,
+    client::{AgentClient, SharedTls, Transport},
+};
+
+/// How long a client without use is kept; servers close idle connections after 5 s.
+const IDLE_CLIENT: Duration = Duration::from_secs(4);
+
+/// What the actor of a workspace shares with its steps, its feed and its children. All of them live on one arbiter.
+pub(crate) struct Core {
+    pub(crate) config: WorkspaceConfig,
+    pub(crate) queue: StepQueue,
+    pub(crate) feed: Feed,
+    /// Cancelled when the workspace ends.
+    pub(crate) closing: CancellationToken,
+    pub(crate) counters: Counters,
+    transport: Transport,
+    link: RefCell<Link>,
+    /// The newest time of the server's clock that was seen.
+    server_time: Cell<Option<Timestamp>>,
+}
+
+/// The way to the server as it is now.
+struct Link {
+    connection: Connection,
+    /// Absent until it is needed, and again when it was not needed for a while: 10,000 idle workspaces hold no socket.
+    client: Option<AgentClient>,
+    last_use: Instant,
+    /// Cancelled when this link is replaced.
+    replaced: CancellationToken,
+}
+
+/// What happened on a workspace so far.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) commands_started: Cell<u64>,
+    pub(crate) commands_finished: Cell<u64>,
+    pub(crate) polls: Cell<u64>,
+    pub(crate) poll_failures: Cell<u64>,
+    pub(crate) starts_recovered: Cell<u64>,
+}
+
+/// Counts one more.
+pub(crate) fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+impl Core {
+    pub(crate) fn new(config: WorkspaceConfig, tls: &SharedTls) -> Rc<Self> {
+        let link = Link {
+            connection: config.connection.clone(),
+            client: None,
+            last_use: Instant::now(),
+            replaced: CancellationToken::new(),
+        };
+        Rc::new(Self {
+            queue: StepQueue::new(config.max_concurrent_steps, config.max_queued_steps),
+            feed: Feed::default(),
+            closing: CancellationToken::new(),
+            counters: Counters::default(),
+            transport: transport(tls),
+            link: RefCell::new(link),
+            server_time: Cell::new(None),
+            config,
+        })
+    }
+
+    /// The client of the current link.
+    pub(crate) fn client(self: &Rc<Self>) -> Result<AgentClient, Failure> {
+        let mut link = self.link.borrow_mut();
+        link.last_use = Instant::now();
+        if let Some(client) = &link.client {
+            return Ok(client.clone());
+        }
+        let client = AgentClient::new(&link.connection, &self.transport, self.config.limits.clone())?;
+        link.client = Some(client.clone());
+        drop(link);
+        actix_rt::spawn(drop_idle_client(Rc::downgrade(self)));
+        Ok(client)
+    }
+
+    /// Cancelled when the current link is replaced.
+    pub(crate) fn link_replaced(&self) -> CancellationToken {
+        self.link.borrow().replaced.clone()
+    }
+
+    /// Drops the connections. What is under way keeps its own until it ends.
+    pub(crate) fn reset_client(&self) {
+        self.link.borrow_mut().client = None;
+    }
+
+    /// Goes on under another address, key or headers.
+    pub(crate) fn replace_connection(&self, connection: Connection) -> Result<(), Failure> {
+        // A client that cannot be built, for want of its CA file say, must not replace one that works.
+        let client = AgentClient::new(&connection, &self.transport, self.config.limits.clone())?;
+        drop(client);
+        let mut link = self.link.borrow_mut();
+        link.connection = connection;
+        link.client = None;
+        std::mem::take(&mut link.replaced).cancel();
+        Ok(())
+    }
+
+    /// Waits for a place in the queue; gives up when the caller is gone or the wait is too long.
+    pub(crate) async fn turn(
+        &self,
+        place: Result<impl Future<Output = Result<Permit, Refused>>, Refused>,
+        caller: Option<&CancellationToken>,
+    ) -> Result<Permit, Failure> {
+        let limit = self.config.max_queue_wait;
+        let gone = async {
+            match caller {
+                Some(caller) => caller.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let turn = async { place?.await };
+        let permit = tokio::select! {
+            biased;
+            permit = turn => permit,
+            () = gone => return Err(stopped("the caller gave up before its turn")),
+            () = actix_rt::time::sleep(limit) => {
+                let waiting_for = "waiting for the steps before it".to_owned();
+                return Err(Failure::not_sent(ErrorKind::Deadline { waiting_for, limit }));
+            }
+        };
+        permit.map_err(|refused| match refused {
+            Refused::Full { waiting } => Failure::not_sent(ErrorKind::Overloaded { waiting }),
+            Refused::Closed => stopped("the workspace was shut down"),
+        })
+    }
+
+    /// Notes a time of the server's clock.
+    pub(crate) fn saw_server_time(&self, time: Timestamp) {
+        self.server_time.set(self.server_time.get().max(Some(time)));
+    }
+
+    pub(crate) fn server_time(&self) -> Option<Timestamp> {
+        self.server_time.get()
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let (running_steps, waiting_steps) = self.queue.load();
+        Snapshot {
+            name: self.config.name.clone(),
+            running_steps,
+            waiting_steps,
+            running_commands: self.feed.len(),
+            commands_started: self.counters.commands_started.get(),
+            commands_finished: self.counters.commands_finished.get(),
+            polls: self.counters.polls.get(),
+            poll_failures: self.counters.poll_failures.get(),
+            starts_recovered: self.counters.starts_recovered.get(),
+            connected: self.link.borrow().client.is_some(),
+        }
+    }
+}
+
+fn stopped(reason: &str) -> Failure {
+    Failure::not_sent(ErrorKind::Stopped { reason: reason.to_owned() })
+}
+
+async fn drop_idle_client(core: Weak<Core>) {
+    loop {
+        actix_rt::time::sleep(IDLE_CLIENT).await;
+        let Some(core) = core.upgrade() else { return };
+        let mut link = core.link.borrow_mut();
+        if link.client.is_none() {
+            return;
+        }
+        if link.last_use.elapsed() >= IDLE_CLIENT {
+            link.client = None;
+            return;
+        }
+    }
+}
+
+/// The transport of this arbiter: its resolver cache and dialer are shared by all workspaces that live on it.
+fn transport(tls: &SharedTls) -> Transport {
+    thread_local! {
+        static OF_THIS_ARBITER: RefCell<Option<Transport>> = const { RefCell::new(None) };
+    }
+    OF_THIS_ARBITER.with_borrow_mut(|transport| transport.get_or_insert_with(|| Transport::new(tls)).clone())
+}

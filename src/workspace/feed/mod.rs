@@ -1,0 +1,115 @@
+//! News of all running commands of one workspace.
+//!
+//! Each command's child says when it wants news; the feed keeps at most one search in flight and lets one search serve
+//! all children that are due.
+
+mod plan;
+mod search;
+mod task;
+
+use std::{cell::RefCell, collections::HashMap, time::Instant};
+
+use actix::Addr;
+use futures::channel::oneshot;
+use jiff::Timestamp;
+
+use super::watch::CommandWatch;
+use crate::protocol::EventId;
+pub(crate) use plan::Want;
+pub(crate) use search::{Pages, find_command, last_output, read_all};
+
+/// The children of a workspace and what they wait for.
+#[derive(Default)]
+pub(crate) struct Feed(RefCell<State>);
+
+#[derive(Default)]
+struct State {
+    watched: HashMap<EventId, Watched>,
+    /// Present while the task sleeps; wakes it.
+    wake: Option<oneshot::Sender<()>>,
+    running: bool,
+    on_empty: Vec<oneshot::Sender<()>>,
+    /// Shared searches have seen everything before this time, as far as is known.
+    seen_until: Option<Timestamp>,
+    pages: Pages,
+}
+
+struct Watched {
+    watch: Addr<CommandWatch>,
+    want: Option<Want>,
+    /// When it was started, by the server's clock.
+    started: Timestamp,
+    /// How many shared searches in a row have served it.
+    shared: u32,
+}
+
+impl Feed {
+    /// How many commands are watched.
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().watched.len()
+    }
+
+    /// The child that watches a command.
+    pub(crate) fn watch_of(&self, id: EventId) -> Option<Addr<CommandWatch>> {
+        self.0.borrow().watched.get(&id).map(|watched| watched.watch.clone())
+    }
+
+    /// Adds a child. Returns whether the feed's task has to be started.
+    #[must_use]
+    pub(crate) fn add(&self, id: EventId, watch: Addr<CommandWatch>, started: Timestamp) -> bool {
+        let mut state = self.0.borrow_mut();
+        state.watched.insert(id, Watched { watch, want: None, started, shared: 0 });
+        !std::mem::replace(&mut state.running, true)
+    }
+
+    /// Removes a child.
+    pub(crate) fn remove(&self, id: EventId) {
+        let mut state = self.0.borrow_mut();
+        state.watched.remove(&id);
+        if state.watched.is_empty() {
+            // Whoever waits for this may have stopped waiting.
+            state.on_empty.drain(..).for_each(|waiting| drop(waiting.send(())));
+        }
+        state.wake();
+    }
+
+    /// Waits until no command is watched.
+    pub(crate) async fn emptied(&self) {
+        let emptied = {
+            let mut state = self.0.borrow_mut();
+            if state.watched.is_empty() {
+                return;
+            }
+            let (waiting, emptied) = oneshot::channel();
+            state.on_empty.push(waiting);
+            emptied
+        };
+        // A sender that is dropped unsent has nothing left to wait for either.
+        let _ = emptied.await;
+    }
+
+    /// Says when a child wants news, and from where on.
+    pub(crate) fn want(&self, id: EventId, want: Want) {
+        let mut state = self.0.borrow_mut();
+        if let Some(watched) = state.watched.get_mut(&id) {
+            watched.want = Some(want);
+            state.wake();
+        }
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(wake) = self.wake.take() {
+            // The task may have woken up by itself already.
+            let _ = wake.send(());
+        }
+    }
+
+    /// When the next child is due.
+    fn next_due(&self) -> Option<Instant> {
+        self.watched.values().filter_map(|watched| Some(watched.want.as_ref()?.at)).min()
+    }
+}
+
+pub(crate) use task::run;

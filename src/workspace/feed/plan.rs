@@ -1,0 +1,85 @@
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::State;
+use crate::{
+    client::EventQuery,
+    protocol::{BashEventKind, EventId},
+};
+
+/// A shared search looks back this far behind what was seen already: an event file that is being written is skipped
+/// by a search that finds newer ones.
+const OVERLAP: SignedDuration = SignedDuration::from_secs(1);
+
+/// After so many shared searches a command gets one of its own, which finds whatever the overlap was too short for.
+const SHARED_IN_A_ROW: u32 = 8;
+
+/// When a child wants news, and of what.
+#[derive(Debug, Clone)]
+pub(crate) struct Want {
+    /// When.
+    pub(crate) at: Instant,
+    /// How much earlier is as good.
+    pub(crate) slack: Duration,
+    /// The time of its newest event by the server's clock, or of its start.
+    pub(crate) since: Timestamp,
+    /// The highest order it has.
+    pub(crate) after_order: Option<u64>,
+    /// Whether something was missed, so that all its events have to be read again.
+    pub(crate) everything: bool,
+}
+
+/// One search and whom it serves.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) query: EventQuery,
+    pub(super) serves: Vec<EventId>,
+    /// Whether it looks at all commands.
+    pub(super) shared: bool,
+}
+
+/// Decides the next search. `None`: nobody is due.
+pub(super) fn plan(state: &mut State, now: Instant) -> Option<Plan> {
+    let mut due: Vec<(EventId, &Want, u32)> = state
+        .watched
+        .iter()
+        .filter_map(|(id, watched)| Some((*id, watched.want.as_ref()?, watched.shared)))
+        .filter(|(_, want, _)| want.at <= now)
+        .collect();
+    // Who must be asked about alone comes first, then the one who has waited longest.
+    due.sort_by_key(|(_, want, shared)| (!want.everything, *shared < SHARED_IN_A_ROW, want.at));
+    let (first, want, shared) = due.first()?;
+    let alone = want.everything || *shared >= SHARED_IN_A_ROW || state.watched.len() == 1;
+    let plan = if alone || !state.watched.iter().any(|(id, other)| id != first && joins(other.want.as_ref(), now)) {
+        Plan { query: query_alone(*first, want), serves: vec![*first], shared: false }
+    } else {
+        shared_plan(state, now)
+    };
+    for id in &plan.serves {
+        if let Some(watched) = state.watched.get_mut(id) {
+            watched.want = None;
+            watched.shared = if plan.shared { watched.shared + 1 } else { 0 };
+        }
+    }
+    Some(plan)
+}
+
+/// Whether a child's next look may be taken now.
+fn joins(want: Option<&Want>, now: Instant) -> bool {
+    want.is_some_and(|want| !want.everything && want.at <= now + want.slack)
+}
+
+fn query_alone(id: EventId, want: &Want) -> EventQuery {
+    let (timestamp_gte, order_gt) = if want.everything { (None, None) } else { (Some(want.since), want.after_order) };
+    EventQuery { kind: Some(BashEventKind::Output), command_id: Some(id), timestamp_gte, order_gt, ..EventQuery::default() }
+}
+
+fn shared_plan(state: &State, now: Instant) -> Plan {
+    let serves = state.watched.iter().filter(|(_, watched)| joins(watched.want.as_ref(), now)).map(|(id, _)| *id).collect();
+    // Nothing of a running command is older than the oldest of them.
+    let oldest = state.watched.values().map(|watched| watched.started).min();
+    let seen = state.seen_until.map(|seen| seen.saturating_sub(OVERLAP).unwrap_or(seen));
+    let query = EventQuery { kind: Some(BashEventKind::Output), timestamp_gte: oldest.max(seen), ..EventQuery::default() };
+    Plan { query, serves, shared: true }
+}

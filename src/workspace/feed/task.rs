@@ -1,0 +1,137 @@
+use std::{
+    collections::HashMap,
+    rc::{Rc, Weak},
+    time::Instant,
+};
+
+use futures::channel::oneshot;
+use jiff::Timestamp;
+
+use super::{
+    plan::{Plan, plan},
+    search::Search,
+};
+use crate::{
+    ErrorKind, Failure,
+    protocol::{BashEvent, BashOutput, EventId},
+    workspace::{
+        core::{Core, count},
+        watch::{Appetite, News, NewsFailed},
+    },
+};
+
+/// Serves the children of a workspace until none is left.
+pub(crate) async fn run(core: Weak<Core>) {
+    loop {
+        let Some(core) = core.upgrade() else { return };
+        let (next_due, woken) = {
+            let mut state = core.feed.0.borrow_mut();
+            if state.watched.is_empty() {
+                state.running = false;
+                state.seen_until = None;
+                return;
+            }
+            let (wake, woken) = oneshot::channel();
+            state.wake = Some(wake);
+            (state.next_due(), woken)
+        };
+        if next_due.is_none_or(|due| due > Instant::now()) {
+            let weak = Rc::downgrade(&core);
+            drop(core);
+            wait(next_due, woken).await;
+            if weak.strong_count() == 0 {
+                return;
+            }
+            continue;
+        }
+        let plan = plan(&mut core.feed.0.borrow_mut(), Instant::now());
+        if let Some(plan) = plan {
+            carry_out(&core, plan).await;
+        }
+    }
+}
+
+/// Waits until somebody is due or something changes.
+async fn wait(due: Option<Instant>, woken: oneshot::Receiver<()>) {
+    match due {
+        Some(due) => {
+            tokio::select! {
+                _ = woken => {}
+                () = actix_rt::time::sleep_until(due.into()) => {}
+            }
+        }
+        None => drop(woken.await),
+    }
+}
+
+async fn carry_out(core: &Rc<Core>, plan: Plan) {
+    count(&core.counters.polls);
+    let replaced = core.link_replaced();
+    let result = tokio::select! {
+        result = search(core, &plan) => result,
+        () = replaced.cancelled() => {
+            let reason = "the connection was replaced in the middle of a request".to_owned();
+            Err(Failure::not_sent(ErrorKind::Unreachable { reason }))
+        }
+    };
+    if let Err(failure) = result {
+        count(&core.counters.poll_failures);
+        log::debug!("{}: search for output failed: {failure}", core.config.name);
+        for id in &plan.serves {
+            if let Some(watch) = core.feed.watch_of(*id) {
+                // A child that has just ended needs no news of a failure.
+                let _ = watch.send(NewsFailed(failure.clone())).await;
+            }
+        }
+    }
+}
+
+/// Reads the pages of a search and hands their events out.
+async fn search(core: &Rc<Core>, plan: &Plan) -> Result<(), Failure> {
+    let client = core.client()?;
+    let mut search = Search::new(plan.query.clone());
+    let mut newest: Option<Timestamp> = None;
+    loop {
+        let mut pages = core.feed.0.borrow().pages;
+        let page = search.next(&client, &mut pages).await?;
+        core.feed.0.borrow_mut().pages = pages;
+        let Some(events) = page else { break };
+        let by_command = group(events, &mut newest);
+        for (id, events) in by_command {
+            let appetite = hand_out(core, id, News { events, looked: false }).await;
+            if appetite == Appetite::Full && !plan.shared {
+                // The rest waits on the server until the reader has caught up.
+                return Ok(());
+            }
+        }
+    }
+    if let Some(newest) = newest {
+        core.saw_server_time(newest);
+    }
+    if plan.shared {
+        let mut state = core.feed.0.borrow_mut();
+        state.seen_until = state.seen_until.max(newest).max(plan.query.timestamp_gte);
+    }
+    for id in &plan.serves {
+        hand_out(core, *id, News { events: Vec::new(), looked: true }).await;
+    }
+    Ok(())
+}
+
+fn group(events: Vec<BashEvent>, newest: &mut Option<Timestamp>) -> HashMap<EventId, Vec<BashOutput>> {
+    let mut by_command: HashMap<EventId, Vec<BashOutput>> = HashMap::new();
+    for event in events {
+        if let BashEvent::Output(output) = event {
+            *newest = (*newest).max(Some(output.timestamp));
+            by_command.entry(output.command_id).or_default().push(output);
+        }
+    }
+    by_command
+}
+
+async fn hand_out(core: &Rc<Core>, id: EventId, news: News) -> Appetite {
+    match core.feed.watch_of(id) {
+        Some(watch) => watch.send(news).await.unwrap_or(Appetite::Full),
+        None => Appetite::More,
+    }
+}

@@ -1,0 +1,282 @@
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use actix::Message;
+use bytes::Bytes;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    CommandResult, OutputStream, WorkspaceError,
+    protocol::EventId,
+};
+
+/// The default bound of a command's time, that of the Python class.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The default bound of collected output, for each stream.
+const DEFAULT_MAX_OUTPUT: usize = 1 << 30;
+
+/// Runs a command and waits for its end. Answer: [`CommandResult`].
+///
+/// Its start is a step; waiting for its end is not, unless [`hold_until`](Self::hold_until) says so.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ExecuteCommand {
+    /// The text for the sandbox's `/bin/sh`, at most 131,071 bytes with what is put before it.
+    pub command: String,
+    /// The directory to run in. Default: the workspace's `default_cwd`, else the server's choice.
+    #[serde(default)]
+    pub cwd: Option<String>,
+    /// How long it may take, from the answer to its start. Default: 30 s. `None`: as long as it likes.
+    #[serde(default = "default_timeout")]
+    pub timeout: Option<Duration>,
+    /// Variables of its environment, put before the command in clear text.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Variables that must appear neither in the command's text nor in a log.
+    #[serde(default, skip_deserializing, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "refuse_secrets")]
+    pub secret_env: BTreeMap<String, SecretString>,
+    /// What it reads from its standard input. Default: whatever the server gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<Stdin>,
+    /// How many bytes of each stream are kept, the first half and the last half of them. Default: 1 GiB.
+    #[serde(default = "default_max_output")]
+    pub max_output: usize,
+    /// When the next step may begin. Default: when this command has started.
+    #[serde(default)]
+    pub hold_until: HoldUntil,
+    /// What happens to the command when nobody waits for it any more. Default: it is stopped.
+    #[serde(default)]
+    pub on_drop: OnDrop,
+}
+
+/// When the step of an [`ExecuteCommand`] ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldUntil {
+    /// When the command has started.
+    #[default]
+    Started,
+    /// When the command has ended.
+    Finished,
+}
+
+/// What happens to a command whose `execute_command` future was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDrop {
+    /// It is stopped.
+    #[default]
+    Stop,
+    /// It runs on, unwatched, bounded by the server's own timeout.
+    Detach,
+}
+
+/// What a command reads from its standard input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdin {
+    /// These bytes.
+    #[serde(skip_deserializing, serialize_with = "refuse_bytes")]
+    Bytes(Bytes),
+    /// The content of a file of this machine, read when the command is started.
+    Path(PathBuf),
+}
+
+const fn default_timeout() -> Option<Duration> {
+    Some(DEFAULT_TIMEOUT)
+}
+
+const fn default_max_output() -> usize {
+    DEFAULT_MAX_OUTPUT
+}
+
+fn refuse_secrets<S: Serializer>(_: &BTreeMap<String, SecretString>, _: S) -> Result<S::Ok, S::Error> {
+    Err(S::Error::custom("a command with secret variables is not stored: leave `secret_env` empty and set it again on use"))
+}
+
+pub(super) fn refuse_bytes<S: Serializer>(_: &Bytes, _: S) -> Result<S::Ok, S::Error> {
+    Err(S::Error::custom("bytes in memory are not stored: write them to a file and name its path"))
+}
+
+impl ExecuteCommand {
+    /// This command, all else at its default.
+    #[must_use]
+    pub fn new(command: impl Into<String>) -> Self {
+        Self {
+            command: command.into(),
+            cwd: None,
+            timeout: default_timeout(),
+            env: BTreeMap::new(),
+            secret_env: BTreeMap::new(),
+            stdin: None,
+            max_output: DEFAULT_MAX_OUTPUT,
+            hold_until: HoldUntil::default(),
+            on_drop: OnDrop::default(),
+        }
+    }
+
+    /// Sets the directory to run in.
+    #[must_use]
+    pub fn with_cwd(mut self, directory: impl Into<String>) -> Self {
+        self.cwd = Some(directory.into());
+        self
+    }
+
+    /// Sets how long it may take; `None` takes the bound away.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn with_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets a variable that appears neither in the command's text nor in a log.
+    #[must_use]
+    pub fn with_secret_env(mut self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
+        self.secret_env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets what it reads from its standard input.
+    #[must_use]
+    pub fn with_stdin(mut self, bytes: impl Into<Bytes>) -> Self {
+        self.stdin = Some(Stdin::Bytes(bytes.into()));
+        self
+    }
+
+    /// Sets how many bytes of each output stream are kept.
+    #[must_use]
+    pub const fn with_max_output(mut self, bytes: usize) -> Self {
+        self.max_output = bytes;
+        self
+    }
+
+    /// Sets when the next step may begin.
+    #[must_use]
+    pub const fn with_hold_until(mut self, hold_until: HoldUntil) -> Self {
+        self.hold_until = hold_until;
+        self
+    }
+
+    /// Sets what happens when nobody waits for it any more.
+    #[must_use]
+    pub const fn with_on_drop(mut self, on_drop: OnDrop) -> Self {
+        self.on_drop = on_drop;
+        self
+    }
+}
+
+impl From<&str> for ExecuteCommand {
+    fn from(command: &str) -> Self {
+        Self::new(command)
+    }
+}
+
+impl From<String> for ExecuteCommand {
+    fn from(command: String) -> Self {
+        Self::new(command)
+    }
+}
+
+impl Message for ExecuteCommand {
+    type Result = Result<CommandResult, WorkspaceError>;
+}
+
+/// Starts a command and does not wait for its end. Answer: the id that the server gave it.
+///
+/// Its output is read with [`GetCommandOutput`]. When its time is up it is stopped, as with [`ExecuteCommand`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StartCommand(pub ExecuteCommand);
+
+impl<T: Into<ExecuteCommand>> From<T> for StartCommand {
+    fn from(command: T) -> Self {
+        Self(command.into())
+    }
+}
+
+impl Message for StartCommand {
+    type Result = Result<EventId, WorkspaceError>;
+}
+
+/// Reads what a command has written so far, whoever started it. Answer: [`CommandOutput`]. Not a step.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct GetCommandOutput {
+    /// The id that the server gave the command.
+    pub command_id: EventId,
+}
+
+impl Message for GetCommandOutput {
+    type Result = Result<CommandOutput, WorkspaceError>;
+}
+
+/// What a command has written so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandOutput {
+    /// Its standard output so far.
+    pub stdout: String,
+    /// Its standard error so far.
+    pub stderr: String,
+    /// The exit code, when it has ended.
+    pub exit_code: Option<i32>,
+}
+
+/// Ends a command with all its processes. Not a step. A command that has ended already is left as it is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct StopCommand {
+    /// The id that the server gave the command.
+    pub command_id: EventId,
+}
+
+impl Message for StopCommand {
+    type Result = Result<(), WorkspaceError>;
+}
+
+/// One thing that happened to a command, for those who follow it while it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum CommandEvent {
+    /// It was started.
+    Started {
+        /// The id that the server gave it.
+        command_id: EventId,
+    },
+    /// It wrote output.
+    Output {
+        /// To which stream.
+        stream: OutputStream,
+        /// The new text.
+        text: String,
+    },
+}
+
+/// An [`ExecuteCommand`] with what only this process can give: a way to follow it, and the sight of its caller.
+pub(crate) struct Execute {
+    pub(crate) command: ExecuteCommand,
+    /// Cancelled when the caller wants it stopped or has gone.
+    pub(crate) caller: CancellationToken,
+    /// Takes the events.
+    pub(crate) events: Option<mpsc::Sender<CommandEvent>>,
+    /// Whether output is among them. It is held back while there is no room for it.
+    pub(crate) follow_output: bool,
+}
+
+impl Message for Execute {
+    type Result = Result<CommandResult, WorkspaceError>;
+}
+
+/// What a started command is watched by.
+pub(crate) struct Spec {
+    pub(crate) command: String,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) max_output: usize,
+}

@@ -1,0 +1,56 @@
+use std::time::Duration;
+
+use actix::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::{Connection, WorkspaceError, protocol::ServerInfo, workspace::Snapshot};
+
+/// Asks whether the server answers. Answer: the round trip. Not a step.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Alive;
+
+impl Message for Alive {
+    type Result = Result<Duration, WorkspaceError>;
+}
+
+/// Asks what the server is. Not a step.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct GetServerInfo;
+
+impl Message for GetServerInfo {
+    type Result = Result<ServerInfo, WorkspaceError>;
+}
+
+/// Drops the connections; the next request makes new ones. What is under way goes on. Not a step.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct ResetClient;
+
+impl Message for ResetClient {
+    type Result = ();
+}
+
+/// Changes address, key and headers, for a sandbox that came back elsewhere. Not a step: it overtakes, and running
+/// commands are followed under the new address from now on.
+#[derive(Debug, Clone)]
+pub struct UpdateConnection(pub Connection);
+
+impl Message for UpdateConnection {
+    type Result = Result<(), WorkspaceError>;
+}
+
+/// Asks the actor how it does. Not a step.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Observe;
+
+impl Message for Observe {
+    type Result = Snapshot;
+}
+
+/// Ends the workspace: waiting steps are turned away, running commands are stopped, and the actor stops. Answered
+/// when that is done.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shutdown;
+
+impl Message for Shutdown {
+    type Result = ();
+}

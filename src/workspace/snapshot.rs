@@ -1,0 +1,27 @@
+use serde::{Deserialize, Serialize};
+
+/// How a workspace does, for tests and for operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The workspace's name.
+    pub name: String,
+    /// Steps being carried out.
+    pub running_steps: usize,
+    /// Steps waiting for their turn.
+    pub waiting_steps: usize,
+    /// Commands being watched.
+    pub running_commands: usize,
+    /// Commands started so far.
+    pub commands_started: u64,
+    /// Commands whose end was seen, or given up on, so far.
+    pub commands_finished: u64,
+    /// Searches for output so far.
+    pub polls: u64,
+    /// Searches that failed so far.
+    pub poll_failures: u64,
+    /// Starts whose answer was lost and that were found again or sent again.
+    pub starts_recovered: u64,
+    /// Whether it holds a client, and so perhaps open connections.
+    pub connected: bool,
+}

@@ -1,0 +1,129 @@
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use tokio::{fs, io::AsyncWriteExt as _};
+
+use crate::{
+    ErrorKind, Failure, FileOperationResult,
+    client::{AgentClient, UploadBody},
+    messages::{FileDownload, FileUpload, UploadSource},
+    workspace::core::Core,
+};
+
+/// Writes a file of the sandbox.
+pub(crate) async fn upload(core: &Rc<Core>, upload: FileUpload) -> Result<FileOperationResult, Failure> {
+    check_remote(&upload.destination)?;
+    let (source_path, body) = match &upload.source {
+        UploadSource::Path(path) => (path.display().to_string(), open_source(path).await?),
+        UploadSource::Bytes(bytes) => ("<bytes>".to_owned(), UploadBody::bytes(bytes.clone())),
+    };
+    let size = body.size();
+    let reply = core.client()?.upload(&upload.destination, body).await?;
+    if let Some(written) = reply.file_size
+        && written != size
+    {
+        return Err(Failure::done(ErrorKind::Protocol {
+            reason: format!("{size} bytes were sent and the server says it wrote {written}; upload the file again"),
+        }));
+    }
+    Ok(FileOperationResult {
+        success: true,
+        source_path,
+        destination_path: upload.destination,
+        file_size: Some(size),
+        error: None,
+    })
+}
+
+/// Opens a file of this machine to send it.
+pub(super) async fn open_source(path: &Path) -> Result<UploadBody, Failure> {
+    let file = fs::File::open(path).await.map_err(|error| local(path, &error))?;
+    let metadata = file.metadata().await.map_err(|error| local(path, &error))?;
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() { "it is a directory; upload its files one by one" } else { "it is not a regular file" };
+        return Err(Failure::not_sent(ErrorKind::Local { path: path.display().to_string(), reason: what.to_owned() }));
+    }
+    Ok(UploadBody::file(file, metadata.len()))
+}
+
+/// Reads a file of the sandbox into a file of this machine.
+pub(crate) async fn download(core: &Rc<Core>, download: FileDownload) -> Result<FileOperationResult, Failure> {
+    check_remote(&download.source)?;
+    let target = &download.destination;
+    if target.file_name().is_none() || fs::metadata(target).await.is_ok_and(|metadata| metadata.is_dir()) {
+        let reason = "it is a directory; name the file to write".to_owned();
+        return Err(Failure::not_sent(ErrorKind::Local { path: target.display().to_string(), reason }));
+    }
+    let size = fetch(&core.client()?, &download.source, target).await?;
+    Ok(FileOperationResult {
+        success: true,
+        source_path: download.source,
+        destination_path: target.display().to_string(),
+        file_size: Some(size),
+        error: None,
+    })
+}
+
+async fn fetch(client: &AgentClient, source: &str, target: &Path) -> Result<u64, Failure> {
+    // The answer's head comes first, so that a missing remote file leaves nothing here.
+    let mut answer = client.download(source, None, None).await?;
+    let (mut file, temporary) = Temporary::beside(target).await?;
+    let mut size = 0;
+    while let Some(chunk) = answer.chunk().await {
+        let chunk = chunk?;
+        file.write_all(&chunk).await.map_err(|error| local(&temporary.path, &error))?;
+        size += chunk.len() as u64;
+    }
+    file.flush().await.map_err(|error| local(&temporary.path, &error))?;
+    file.sync_all().await.map_err(|error| local(&temporary.path, &error))?;
+    temporary.place(target).await?;
+    Ok(size)
+}
+
+/// A file that takes a download's content until it is whole, and is removed if it never is.
+struct Temporary {
+    path: PathBuf,
+    placed: bool,
+}
+
+impl Temporary {
+    async fn beside(target: &Path) -> Result<(fs::File, Self), Failure> {
+        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(directory).await.map_err(|error| local(directory, &error))?;
+        let path = directory.join(format!(".wsfleet-{:016x}.part", fastrand::u64(..)));
+        let file = fs::File::options().write(true).create_new(true).open(&path).await.map_err(|error| local(&path, &error))?;
+        Ok((file, Self { path, placed: false }))
+    }
+
+    async fn place(mut self, target: &Path) -> Result<(), Failure> {
+        fs::rename(&self.path, target).await.map_err(|error| local(target, &error))?;
+        self.placed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.placed {
+            // It is too late to report anything; the name says what it is.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn check_remote(path: &str) -> Result<(), Failure> {
+    if !path.starts_with('/') {
+        return Err(Failure::invalid(format!("remote path `{path}` is relative: give an absolute one, such as /workspace/{path}")));
+    }
+    if path.contains('\0') {
+        return Err(Failure::invalid("the remote path contains a NUL character: remove it"));
+    }
+    Ok(())
+}
+
+/// A failure of this machine's files. Nothing of it reached the server.
+fn local(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::not_sent(ErrorKind::Local { path: path.display().to_string(), reason: error.to_string() })
+}

@@ -1,0 +1,109 @@
+use std::rc::Rc;
+
+use super::helper;
+use crate::{
+    ErrorKind, Failure,
+    client::AgentClient,
+    messages::{GitChanges, GitCommits, GitDiff},
+    protocol::{self, GitChange, GitCommitPage},
+    workspace::{core::Core, shell},
+};
+
+/// A commit that exists nowhere. Asked for changes against it, a server refuses in a repository and finds nothing
+/// outside one.
+const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
+
+/// Lists the files that differ.
+pub(crate) async fn changes(core: &Rc<Core>, message: GitChanges) -> Result<Vec<GitChange>, Failure> {
+    let path = resolve(core, &message.path)?;
+    let client = core.client()?;
+    let changes = client.git_changes(&path, message.reference.as_deref()).await?;
+    if changes.is_empty() {
+        check_repository(core, &client, &path).await?;
+    }
+    Ok(changes)
+}
+
+/// Compares a file.
+pub(crate) async fn diff(core: &Rc<Core>, message: GitDiff) -> Result<protocol::GitDiff, Failure> {
+    let path = resolve(core, &message.path)?;
+    let client = core.client()?;
+    let diff = client.git_diff(&path, &message.base).await?;
+    if diff.modified.is_none() && diff.original.is_none() {
+        check_repository(core, &client, parent(&path)).await?;
+    }
+    Ok(diff)
+}
+
+/// Lists commits.
+pub(crate) async fn commits(core: &Rc<Core>, message: GitCommits) -> Result<GitCommitPage, Failure> {
+    if let Some(limit) = message.limit
+        && !(1..=200).contains(&limit)
+    {
+        return Err(Failure::invalid(format!("a limit of {limit} commits is out of range: give 1 to 200")));
+    }
+    let path = resolve(core, &message.path)?;
+    core.client()?.git_commits(&path, message.limit).await
+}
+
+/// Settles whether a path that a server had nothing to say about is in a repository: its answer does not tell.
+async fn check_repository(core: &Rc<Core>, client: &AgentClient, path: &str) -> Result<(), Failure> {
+    match client.git_changes(path, Some(NO_COMMIT)).await {
+        Err(Failure { kind: ErrorKind::Rejected { status: 400, .. }, .. }) => return Ok(()),
+        // Servers that do not know the parameter answer as before.
+        Ok(_) => {}
+        Err(failure) => return Err(failure),
+    }
+    let asked = helper::run(core, format!("LC_ALL=C git -C {} rev-parse --git-dir", shell::quote(path))).await?;
+    if asked.exit_code == Some(0) {
+        return Ok(());
+    }
+    let said = asked.stderr.unwrap_or_default();
+    let reason = said.lines().next().unwrap_or("git does not say why").trim_start_matches("fatal: ").to_owned();
+    Err(Failure::not_sent(ErrorKind::NotARepository { path: path.to_owned(), reason }))
+}
+
+/// Joins a path to the workspace's directory, as the Python class does.
+fn resolve(core: &Core, path: &str) -> Result<String, Failure> {
+    if path.starts_with('/') {
+        return Ok(path.to_owned());
+    }
+    let Some(base) = &core.config.working_dir else {
+        return Err(Failure::invalid(format!(
+            "git path `{path}` is relative and the workspace has no `working_dir`: give an absolute path, or set one"
+        )));
+    };
+    Ok(join(base, path))
+}
+
+fn join(base: &str, path: &str) -> String {
+    let root = if base.starts_with('/') { "/" } else { "" };
+    let parts = base.split('/').chain(path.split('/')).filter(|part| !part.is_empty() && *part != ".");
+    format!("{root}{}", parts.collect::<Vec<_>>().join("/"))
+}
+
+fn parent(path: &str) -> &str {
+    match path.trim_end_matches('/').rsplit_once('/') {
+        Some(("", _)) | None => "/",
+        Some((parent, _)) => parent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relative_paths_are_joined_as_the_original_does() {
+        assert_eq!(join("/workspace/", "a//b"), "/workspace/a/b");
+        assert_eq!(join("/workspace", "."), "/workspace");
+        assert_eq!(join("/workspace", ""), "/workspace");
+    }
+
+    #[test]
+    fn parents() {
+        assert_eq!(parent("/a/b"), "/a");
+        assert_eq!(parent("/a"), "/");
+        assert_eq!(parent("/"), "/");
+    }
+}

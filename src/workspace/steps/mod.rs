@@ -1,0 +1,10 @@
+//! What a workspace does in one turn: plain async functions over the shared core.
+
+pub(crate) mod command;
+pub(crate) mod file;
+pub(crate) mod git;
+mod helper;
+mod private;
+mod recover;
+mod start;
+pub(crate) mod stop;

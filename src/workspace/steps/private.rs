@@ -1,0 +1,85 @@
+use std::{collections::BTreeMap, rc::Rc};
+
+use bytes::Bytes;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::helper;
+use crate::{
+    ErrorKind, Failure,
+    client::UploadBody,
+    messages::{ExecuteCommand, Stdin},
+    protocol::EventId,
+    workspace::{core::Core, shell},
+};
+
+/// A folder of the sandbox that only the server's user can enter, with what must not stand in a command's text.
+///
+/// The command sources and redirects from it and removes it before anything else.
+pub(super) struct PrivateFolder {
+    path: String,
+    has_env: bool,
+    has_stdin: bool,
+}
+
+impl PrivateFolder {
+    /// Makes the folder for a command that needs one.
+    pub(super) async fn for_command(core: &Rc<Core>, command: &ExecuteCommand) -> Result<Option<Self>, Failure> {
+        if command.secret_env.is_empty() && command.stdin.is_none() {
+            return Ok(None);
+        }
+        let stdin = read_stdin(command.stdin.as_ref()).await?;
+        let folder = Self {
+            path: format!("/tmp/.wsfleet-{}.d", EventId::random()),
+            has_env: !command.secret_env.is_empty(),
+            has_stdin: stdin.is_some(),
+        };
+        match folder.fill(core, &command.secret_env, stdin).await {
+            Ok(()) => Ok(Some(folder)),
+            Err(failure) => {
+                folder.remove(core).await;
+                // Whatever became of the folder, the command itself was not sent.
+                Err(Failure::not_sent(failure.kind))
+            }
+        }
+    }
+
+    async fn fill(&self, core: &Rc<Core>, env: &BTreeMap<String, SecretString>, stdin: Option<UploadBody>) -> Result<(), Failure> {
+        let made = helper::run(core, format!("mkdir -m 700 {}", self.path)).await?;
+        if made.exit_code != Some(0) {
+            let reason = made.stderr.unwrap_or_default();
+            let detail = format!("cannot make a private folder in /tmp of the sandbox: {}", reason.trim());
+            return Err(Failure::not_sent(ErrorKind::Rejected { status: 200, detail }));
+        }
+        let client = core.client()?;
+        if self.has_env {
+            let exports: String = env.iter().map(|(name, value)| format!("{}\n", shell::export(name, value.expose_secret()))).collect();
+            client.upload(&format!("{}/env", self.path), UploadBody::bytes(Bytes::from(exports))).await?;
+        }
+        if let Some(stdin) = stdin {
+            client.upload(&format!("{}/stdin", self.path), stdin).await?;
+        }
+        Ok(())
+    }
+
+    /// What the command does with the folder before anything else.
+    pub(super) fn prelude(&self) -> String {
+        let env = if self.has_env { format!(". {}/env; ", self.path) } else { String::new() };
+        let stdin = if self.has_stdin { format!("exec <{}/stdin; ", self.path) } else { String::new() };
+        format!("{env}{stdin}rm -rf {}; ", self.path)
+    }
+
+    /// Removes the folder of a command that was never started. What cannot be removed stays behind a mode of 0700.
+    pub(super) async fn remove(&self, core: &Rc<Core>) {
+        if let Err(failure) = helper::run(core, format!("rm -rf {}", self.path)).await {
+            log::warn!("{}: {} could not be removed from the sandbox: {failure}", core.config.name, self.path);
+        }
+    }
+}
+
+async fn read_stdin(stdin: Option<&Stdin>) -> Result<Option<UploadBody>, Failure> {
+    match stdin {
+        None => Ok(None),
+        Some(Stdin::Bytes(bytes)) => Ok(Some(UploadBody::bytes(bytes.clone()))),
+        Some(Stdin::Path(path)) => super::file::open_source(path).await.map(Some),
+    }
+}

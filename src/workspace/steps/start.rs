@@ -1,0 +1,171 @@
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    private::PrivateFolder,
+    recover::{Recovered, recover},
+};
+use crate::{
+    Effect, ErrorKind, Failure,
+    messages::ExecuteCommand,
+    protocol::{BashCommand, CommandHead, EventId, MAX_COMMAND_BYTES, StartBashCommand},
+    workspace::{
+        core::{Core, count},
+        shell,
+        watch::{Started, whole_seconds_up},
+    },
+};
+
+/// The whole seconds that a server is given for a command without a bound: 68 years.
+const NO_TIMEOUT: i64 = i32::MAX as i64;
+
+/// How much later than the runtime the server ends a command whose time is up.
+const BACKSTOP: i64 = 1;
+
+/// How often a command whose start got lost is sent again.
+const MAX_SENDS: u32 = 5;
+
+/// How long a server that is too busy is asked again.
+const BUSY_PATIENCE: Duration = Duration::from_secs(60);
+const BUSY_WAIT: Duration = Duration::from_millis(500);
+
+/// Refuses what cannot work before anything is sent.
+pub(super) fn check(command: &ExecuteCommand) -> Result<(), Failure> {
+    if command.command.contains('\0') {
+        return Err(Failure::invalid("the command contains a NUL character, which no shell takes: remove it"));
+    }
+    for (name, value) in &command.env {
+        check_variable(name, value.contains('\0'))?;
+    }
+    for (name, value) in &command.secret_env {
+        check_variable(name, secrecy::ExposeSecret::expose_secret(value).contains('\0'))?;
+    }
+    match command.timeout {
+        Some(timeout) if timeout.is_zero() => {
+            Err(Failure::invalid("a timeout of 0 leaves no time to run: give a longer one, or none for no bound"))
+        }
+        Some(timeout) if timeout.as_secs() >= NO_TIMEOUT.unsigned_abs() - 2 => Err(Failure::invalid(format!(
+            "a timeout of {} s is more than the server can count ({NO_TIMEOUT} s): give a shorter one, or none for no bound",
+            timeout.as_secs()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_variable(name: &str, has_nul: bool) -> Result<(), Failure> {
+    if !shell::is_variable_name(name) {
+        return Err(Failure::invalid(format!(
+            "`{name}` is no name of an environment variable: use letters, digits and _, and no digit first"
+        )));
+    }
+    if has_nul {
+        return Err(Failure::invalid(format!("the value of variable {name} contains a NUL character: remove it")));
+    }
+    Ok(())
+}
+
+/// Starts a command exactly once, whatever happens to the requests.
+pub(super) async fn start(core: &Rc<Core>, command: &ExecuteCommand) -> Result<Started, Failure> {
+    check(command)?;
+    // The length of the text is known before the private folder is made, but for the folder's name.
+    check_length(core, &text(core, command, "", CommandHead::new(EventId::random())))?;
+    let folder = PrivateFolder::for_command(core, command).await?;
+    let prelude = folder.as_ref().map(PrivateFolder::prelude).unwrap_or_default();
+    let result = send_until_known(core, command, &prelude).await;
+    if let (Err(failure), Some(folder)) = (&result, &folder)
+        && failure.effect == Effect::NotSent
+    {
+        folder.remove(core).await;
+    }
+    result
+}
+
+async fn send_until_known(core: &Rc<Core>, command: &ExecuteCommand, prelude: &str) -> Result<Started, Failure> {
+    let mut sends = 0;
+    loop {
+        sends += 1;
+        let head = CommandHead::new(EventId::random());
+        let text = text(core, command, prelude, head);
+        check_length(core, &text)?;
+        let asked = Instant::now();
+        let failure = match send(core, command, text, head).await {
+            Ok(answer) => return Ok(started(core, &answer, head, asked, false)),
+            Err(failure) if failure.effect == Effect::NotSent => return Err(failure),
+            Err(failure) => failure,
+        };
+        if !core.config.command_head {
+            let reason = format!("the answer to its start was lost ({failure}) and it has no head to find it by");
+            return Err(Failure::maybe_sent(ErrorKind::OutcomeUnknown { reason, command_id: None }));
+        }
+        log::info!("{}: the answer to a start was lost ({failure}); looking for the command", core.config.name);
+        match recover(core, head, &failure).await? {
+            Recovered::Found { command, forbidden } => {
+                count(&core.counters.starts_recovered);
+                return Ok(started(core, &command, head, Instant::now(), forbidden));
+            }
+            Recovered::NeverRuns if sends >= MAX_SENDS => return Err(Failure::not_sent(failure.kind)),
+            Recovered::NeverRuns => count(&core.counters.starts_recovered),
+        }
+    }
+}
+
+fn started(core: &Core, answer: &BashCommand, head: CommandHead, asked: Instant, may_be_superseded: bool) -> Started {
+    core.saw_server_time(answer.timestamp);
+    Started {
+        id: answer.id,
+        head: core.config.command_head.then_some(head),
+        at: Instant::now(),
+        server_time: answer.timestamp,
+        round_trip: asked.elapsed(),
+        may_be_superseded,
+    }
+}
+
+/// Sends a start; a server that says it is too busy is asked again for a while.
+async fn send(core: &Rc<Core>, command: &ExecuteCommand, text: String, head: CommandHead) -> Result<BashCommand, Failure> {
+    let timeout = command.timeout.map_or(NO_TIMEOUT, |timeout| whole_seconds_up(timeout).as_secs().cast_signed() + BACKSTOP);
+    let cwd = command.cwd.clone().or_else(|| core.config.default_cwd.clone());
+    let body = StartBashCommand { command: text, cwd, timeout };
+    let give_up = Instant::now() + BUSY_PATIENCE;
+    loop {
+        let failure = match core.client()?.start_bash_command(&body, Some(head.id())).await {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        let wait = match &failure {
+            Failure { kind: ErrorKind::ServerError { status: 429 | 503, retry_after, .. }, effect: Effect::NotSent } => {
+                retry_after.unwrap_or(BUSY_WAIT).mul_f64(1.0 + fastrand::f64() / 4.0)
+            }
+            _ => return Err(failure),
+        };
+        if core.closing.is_cancelled() || Instant::now() + wait > give_up {
+            return Err(failure);
+        }
+        actix_rt::time::sleep(wait).await;
+    }
+}
+
+/// The whole text that the sandbox's shell gets, on as few lines as the command itself has.
+fn text(core: &Core, command: &ExecuteCommand, prelude: &str, head: CommandHead) -> String {
+    let mut text = if core.config.command_head { head.to_string() } else { String::new() };
+    for (name, value) in &command.env {
+        text.push_str(&shell::export(name, value));
+    }
+    text.push_str(prelude);
+    text.push_str(&command.command);
+    text
+}
+
+fn check_length(core: &Core, text: &str) -> Result<(), Failure> {
+    if text.len() <= MAX_COMMAND_BYTES {
+        return Ok(());
+    }
+    let head = if core.config.command_head { "the runtime's head and the variables included, " } else { "" };
+    Err(Failure::invalid(format!(
+        "the command is {} bytes long, {head}and the sandbox's shell takes at most {MAX_COMMAND_BYTES}: \
+         upload it as a file and run that, or send the data through stdin",
+        text.len()
+    )))
+}

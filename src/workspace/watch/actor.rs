@@ -1,0 +1,351 @@
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, WrapFuture as _, fut::ActorFutureExt as _};
+use futures::channel::oneshot;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Assembly, Progress, cadence,
+    ending::{Ending, Why},
+    outage::{Outage, Verdict},
+    sink::Sink,
+};
+use crate::{
+    CommandResult, ErrorKind, Failure,
+    messages::{CommandEvent, OnDrop, Spec},
+    protocol::{BashOutput, CommandHead, EventId},
+    workspace::{
+        core::{Core, count},
+        feed::{self, Want},
+        steps,
+    },
+};
+
+/// How often everything is read again when the last event says that something is missing.
+const MAX_REREADS: u32 = 4;
+
+/// The child actor that watches one running command: it decides when to look, puts the output together, holds the
+/// deadline, and ends with the command's result.
+pub(crate) struct CommandWatch {
+    core: Rc<Core>,
+    spec: Spec,
+    started: Started,
+    assembly: Assembly,
+    sink: Sink,
+    /// While a follower has no room, nothing is read.
+    waiting_for_follower: bool,
+    ending: Option<Ending>,
+    outage: Outage,
+    rereads: u32,
+    /// Cancelled when the command's end is settled; ends what is being done to stop it.
+    settled: CancellationToken,
+    reply: Option<oneshot::Sender<Result<CommandResult, Failure>>>,
+    caller: CancellationToken,
+    on_drop: OnDrop,
+}
+
+/// A command that a server has started.
+#[derive(Debug, Clone)]
+pub(crate) struct Started {
+    /// The id that the server gave it.
+    pub(crate) id: EventId,
+    /// What was put before it.
+    pub(crate) head: Option<CommandHead>,
+    /// When its start was answered.
+    pub(crate) at: Instant,
+    /// When it was started, by the server's clock.
+    pub(crate) server_time: Timestamp,
+    /// How long the start took.
+    pub(crate) round_trip: Duration,
+    /// Whether it was found after its start had been forbidden: it may yet turn out not to have run.
+    pub(crate) may_be_superseded: bool,
+}
+
+/// Who waits for a command.
+pub(crate) struct Watching {
+    pub(crate) caller: CancellationToken,
+    pub(crate) on_drop: OnDrop,
+    pub(crate) events: Option<mpsc::Sender<CommandEvent>>,
+}
+
+/// Output events of this command, or the word that there are no more for now.
+#[derive(Message)]
+#[rtype(result = "Appetite")]
+pub(crate) struct News {
+    pub(crate) events: Vec<BashOutput>,
+    /// Whether this concludes a look that the child asked for.
+    pub(crate) looked: bool,
+}
+
+/// Whether a child can take more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, actix::MessageResponse)]
+pub(crate) enum Appetite {
+    /// It can.
+    More,
+    /// It cannot; it asks again when it can.
+    Full,
+}
+
+/// A look failed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct NewsFailed(pub(crate) Failure);
+
+/// Ends the command. Answered when its end is settled.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct End;
+
+impl CommandWatch {
+    /// Starts watching; the result comes from the returned receiver.
+    pub(crate) fn spawn(
+        core: &Rc<Core>,
+        spec: Spec,
+        started: Started,
+        watching: Watching,
+    ) -> oneshot::Receiver<Result<CommandResult, Failure>> {
+        let (reply, result) = oneshot::channel();
+        let (id, server_time) = (started.id, started.server_time);
+        let watch = Self {
+            sink: Sink::new(spec.max_output, watching.events),
+            core: core.clone(),
+            spec,
+            started,
+            assembly: Assembly::default(),
+            waiting_for_follower: false,
+            ending: None,
+            outage: Outage::default(),
+            rereads: 0,
+            settled: CancellationToken::new(),
+            reply: Some(reply),
+            caller: watching.caller,
+            on_drop: watching.on_drop,
+        }
+        .start();
+        if core.feed.add(id, watch, server_time) {
+            actix_rt::spawn(feed::run(Rc::downgrade(core)));
+        }
+        result
+    }
+
+    fn age(&self) -> Duration {
+        // A command that is being ended is looked at as closely as a young one.
+        self.ending.map_or(self.started.at, |ending| ending.since).elapsed()
+    }
+
+    fn want_after(&self, wait: Duration, everything: bool) {
+        let since = self.assembly.newest().unwrap_or(self.started.server_time);
+        let after_order = self.assembly.highest_order();
+        let want = Want { at: Instant::now() + wait, slack: cadence::slack(wait), since, after_order, everything };
+        self.core.feed.want(self.started.id, want);
+    }
+
+    fn want_next(&self) {
+        self.want_after(cadence::next_look(self.age()), false);
+    }
+
+    fn end(&mut self, ending: Ending, ctx: &mut Context<Self>) {
+        if self.ending.is_some() || self.reply.is_none() {
+            return;
+        }
+        self.ending = Some(ending);
+        let stop = steps::stop::end_processes(self.core.clone(), self.started.id, self.started.head, self.settled.clone());
+        actix_rt::spawn(stop);
+        self.want_after(self.started.round_trip.min(Duration::from_millis(5)), false);
+        ctx.run_later(ending.give_up.saturating_duration_since(Instant::now()), |watch, ctx| watch.give_up(ctx));
+    }
+
+    /// The final event has not come in time.
+    fn give_up(&mut self, ctx: &mut Context<Self>) {
+        let Some(ending) = self.ending else { return };
+        for event in self.assembly.salvage() {
+            self.sink.take(event);
+        }
+        let unknown = |reason: String| ErrorKind::OutcomeUnknown { reason, command_id: Some(self.search_id()) };
+        let result = match (ending.why, self.outage.last()) {
+            (_, Some(failure)) => Err(Failure::done(unknown(format!("it was stopped, but then: {failure}")))),
+            (Why::Stopped, None) => Err(Failure::done(unknown("it was stopped, but its end was not reported".to_owned()))),
+            (Why::TimedOut, None) => Ok(None),
+        };
+        match result {
+            Ok(raw_exit_code) => self.settle_result(raw_exit_code, ctx),
+            Err(failure) => self.settle(Err(failure), ctx),
+        }
+    }
+
+    /// The id by which the command's processes are found in the sandbox.
+    fn search_id(&self) -> EventId {
+        self.started.head.map_or(self.started.id, CommandHead::id)
+    }
+
+    fn take(&mut self, events: Vec<BashOutput>, ctx: &mut Context<Self>) -> Appetite {
+        for event in events {
+            self.assembly.add(event);
+        }
+        while let Some(event) = self.assembly.release() {
+            self.sink.take(event);
+        }
+        if let Some((follower, events)) = self.sink.flush() {
+            self.wait_for_follower(follower, events, ctx);
+            return Appetite::Full;
+        }
+        Appetite::More
+    }
+
+    fn wait_for_follower(&mut self, follower: mpsc::Sender<CommandEvent>, events: Vec<CommandEvent>, ctx: &mut Context<Self>) {
+        self.waiting_for_follower = true;
+        let sending = async move {
+            for event in events {
+                if follower.send(event).await.is_err() {
+                    return;
+                }
+            }
+        };
+        ctx.spawn(sending.into_actor(self).map(|(), watch, ctx| {
+            watch.waiting_for_follower = false;
+            watch.go_on(ctx);
+        }));
+    }
+
+    /// Decides what comes after a look: the end, another look, or everything once more.
+    fn go_on(&mut self, ctx: &mut Context<Self>) {
+        match self.assembly.progress() {
+            Progress::Running => self.want_next(),
+            Progress::Complete { exit_code } => self.settle_result(Some(exit_code), ctx),
+            Progress::Short { have, want } if self.rereads >= MAX_REREADS => {
+                let reason = format!("the output is incomplete: {have} of {want} parts could be read");
+                self.settle(Err(Failure::done(ErrorKind::Protocol { reason })), ctx);
+            }
+            Progress::Short { .. } => {
+                // An event file that was being written is there a moment later.
+                let wait = Duration::from_millis(50) * (self.rereads * self.rereads);
+                self.rereads += 1;
+                self.want_after(wait, true);
+            }
+            Progress::Contradiction(reason) => self.settle(Err(Failure::done(ErrorKind::Protocol { reason })), ctx),
+        }
+    }
+
+    fn settle_result(&mut self, raw_exit_code: Option<i32>, ctx: &mut Context<Self>) {
+        let why = self.ending.map(|ending| ending.why).filter(|why| !self.ended_by_itself(*why));
+        let (stdout, stderr) = self.sink.finish();
+        let result = CommandResult {
+            command: std::mem::take(&mut self.spec.command),
+            exit_code: if why == Some(Why::TimedOut) { -1 } else { raw_exit_code.unwrap_or(-1) },
+            timeout_occurred: why == Some(Why::TimedOut),
+            stopped: why == Some(Why::Stopped),
+            raw_exit_code,
+            command_id: self.started.id,
+            duration: self.started.at.elapsed(),
+            stdout_bytes: stdout.total,
+            stderr_bytes: stderr.total,
+            truncated: stdout.truncated || stderr.truncated,
+            stdout: stdout.text,
+            stderr: stderr.text,
+        };
+        self.settle(Ok(result), ctx);
+    }
+
+    /// Whether the command had ended, within its time, before it could be ended. Both times are of the server's clock.
+    fn ended_by_itself(&self, why: Why) -> bool {
+        match (why, self.assembly.ended_at(), self.spec.timeout) {
+            (Why::TimedOut, Some(ended), Some(timeout)) => {
+                let took = ended.duration_since(self.started.server_time);
+                !took.is_negative() && took.unsigned_abs() <= timeout
+            }
+            (Why::Stopped, Some(_), _) => self.assembly.exit_code() == Some(0),
+            _ => false,
+        }
+    }
+
+    fn settle(&mut self, result: Result<CommandResult, Failure>, ctx: &mut Context<Self>) {
+        if let Some(reply) = self.reply.take() {
+            count(&self.core.counters.commands_finished);
+            // Nobody may be waiting any more, which is their choice.
+            let _ = reply.send(result);
+        }
+        self.settled.cancel();
+        ctx.stop();
+    }
+
+    /// Nobody waits for the command any more.
+    fn abandoned(&mut self, ctx: &mut Context<Self>) {
+        match self.on_drop {
+            OnDrop::Stop => self.end(Ending::stopped(Instant::now()), ctx),
+            OnDrop::Detach => {
+                let reason = "nobody waits for it any more; it runs on".to_owned();
+                self.settle(Err(Failure::done(ErrorKind::Stopped { reason })), ctx);
+            }
+        }
+    }
+}
+
+impl Actor for CommandWatch {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        count(&self.core.counters.commands_started);
+        self.want_after(cadence::first_look(self.started.round_trip), false);
+        if let Some(timeout) = self.spec.timeout {
+            ctx.run_later(timeout.saturating_sub(self.started.at.elapsed()), move |watch, ctx| {
+                let ending = Ending::timed_out(Instant::now(), watch.started.at, timeout);
+                watch.end(ending, ctx);
+            });
+        }
+        let caller = self.caller.clone();
+        ctx.spawn(async move { caller.cancelled().await }.into_actor(self).map(|(), watch, ctx| watch.abandoned(ctx)));
+        let closing = self.core.closing.clone();
+        ctx.spawn(async move { closing.cancelled().await }.into_actor(self).map(|(), watch, ctx| {
+            watch.end(Ending::stopped(Instant::now()), ctx);
+        }));
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.core.feed.remove(self.started.id);
+        self.settled.cancel();
+    }
+}
+
+impl Handler<News> for CommandWatch {
+    type Result = Appetite;
+
+    fn handle(&mut self, news: News, ctx: &mut Self::Context) -> Appetite {
+        if self.waiting_for_follower || self.reply.is_none() {
+            return Appetite::Full;
+        }
+        self.outage.over();
+        let appetite = self.take(news.events, ctx);
+        if appetite == Appetite::More && (news.looked || matches!(self.assembly.progress(), Progress::Complete { .. })) {
+            self.go_on(ctx);
+        }
+        appetite
+    }
+}
+
+impl Handler<NewsFailed> for CommandWatch {
+    type Result = ();
+
+    fn handle(&mut self, NewsFailed(failure): NewsFailed, ctx: &mut Self::Context) {
+        match self.outage.failed(failure.clone(), Instant::now(), self.core.config.max_outage, fastrand::f64()) {
+            Verdict::Retry(wait) => self.want_after(wait, self.rereads > 0),
+            // What was under way when the command was ended decides when to give up.
+            Verdict::GiveUp if self.ending.is_some() => self.want_after(Duration::from_millis(500), self.rereads > 0),
+            Verdict::GiveUp => self.settle(Err(Failure::done(failure.kind)), ctx),
+        }
+    }
+}
+
+impl Handler<End> for CommandWatch {
+    type Result = actix::ResponseFuture<()>;
+
+    fn handle(&mut self, _: End, ctx: &mut Self::Context) -> Self::Result {
+        self.end(Ending::stopped(Instant::now()), ctx);
+        let settled = self.settled.clone();
+        Box::pin(async move { settled.cancelled().await })
+    }
+}
