@@ -1,5 +1,48 @@
 //! The typed client of one agent server: a method per endpoint, no policy.
+//!
+//! A request goes through these files: an endpoint (`bash`, `files`, `git`, `server`) names a `target` and makes a
+//! `Call`; `exchange` sends it over a `pool`'s connection, which the `dialer` makes, and waits for the head of the
+//! answer; `body` reads the rest, whole or not at all. `status` and `broken` say what a refusal and a lost connection
+//! mean for the request's effect. `upload`, `download` and `socket` are the requests that are more than that.
 
+mod address;
+mod agent_client;
+mod bash;
+mod body;
+mod broken;
 mod connection;
+mod dialer;
+mod download;
+mod excerpt;
+mod exchange;
+mod files;
+mod git;
+mod headers;
+mod key;
+mod limits;
+mod pool;
+mod proxy;
+mod resolver;
+mod server;
+mod socket;
+mod source;
+mod status;
+mod stream;
+mod target;
+mod tls;
+mod transport;
+mod upload;
+mod watch;
 
-pub use connection::{Connection, SessionKey, TlsRoots};
+pub use agent_client::AgentClient;
+pub use bash::EventQuery;
+pub use connection::{Connection, TlsRoots};
+pub use download::Download;
+pub use files::{ArchiveFormat, ArchiveQuery};
+pub use git::DiffBase;
+pub use key::SessionKey;
+pub use limits::ClientLimits;
+pub use socket::EventSocket;
+pub use source::UploadBody;
+pub use tls::SharedTls;
+pub use transport::Transport;

@@ -1,0 +1,120 @@
+use std::{fmt, rc::Rc};
+
+use awc::http::header::HeaderMap;
+
+use super::{
+    address,
+    connection::Connection,
+    dialer::Route,
+    headers,
+    key::SessionKey,
+    limits::ClientLimits,
+    pool::{Lent, Pool},
+    proxy::Proxy,
+    target::Target,
+    transport::Transport,
+};
+use crate::Failure;
+
+/// The client of one agent server: a method for each endpoint, no policy.
+///
+/// It stays on its thread and is cheap to clone; clones share their connections. A GET that meets a connection which the
+/// server has just closed is sent once more; nothing else is ever repeated. Redirects are not followed.
+#[derive(Clone)]
+pub struct AgentClient(Rc<Core>);
+
+struct Core {
+    limits: ClientLimits,
+    route: Rc<Route>,
+    headers: HeaderMap,
+    /// The headers of the event socket, which sends the key in its first message.
+    socket_headers: HeaderMap,
+    key: Option<SessionKey>,
+    /// The URI before the server's own paths.
+    root: String,
+    /// The URI before `/bash`, `/file` and `/git`.
+    api: String,
+    short: Pool,
+    long: Pool,
+}
+
+impl AgentClient {
+    /// A client for a connection. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The connection's certificate authorities cannot be read, or one of its texts cannot stand in a request.
+    pub fn new(connection: &Connection, transport: &Transport, limits: ClientLimits) -> Result<Self, Failure> {
+        let host = connection.host.host_str().unwrap_or_default();
+        let named = match connection.host.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let tls = match connection.host.scheme() {
+            "https" => Some(transport.tls.config(&connection.tls_roots)?),
+            _ => None,
+        };
+        let route = Route {
+            host: Rc::from(host),
+            port: connection.host.port_or_known_default().unwrap_or(80),
+            tls,
+            proxy: connection.proxy.as_ref().map(Proxy::new),
+            transport: transport.clone(),
+        };
+        // The dialer decides about TLS, so that for awc all is http.
+        let path = connection.host.path().trim_end_matches('/');
+        let root = format!("http://{}{path}", address::authority(&connection.host));
+        Ok(Self(Rc::new(Core {
+            limits,
+            route: Rc::new(route),
+            headers: headers::defaults(connection, &named, true)?,
+            socket_headers: headers::defaults(connection, &named, false)?,
+            key: connection.api_key.clone(),
+            api: format!("{root}{}", connection.api_prefix),
+            root,
+            short: Pool::default(),
+            long: Pool::default(),
+        })))
+    }
+
+    /// The bounds of this client's requests.
+    #[must_use]
+    pub fn limits(&self) -> &ClientLimits {
+        &self.0.limits
+    }
+
+    pub(super) fn key(&self) -> Option<&SessionKey> {
+        self.0.key.as_ref()
+    }
+
+    /// A route of the server itself.
+    pub(super) fn root(&self, route: &str) -> Target {
+        Target::new(&self.0.root, route)
+    }
+
+    /// A route below the API prefix.
+    pub(super) fn api(&self, route: &str) -> Target {
+        Target::new(&self.0.api, route)
+    }
+
+    /// The pool for a request.
+    pub(super) fn lend(&self, long: bool) -> Lent {
+        let pool = if long { &self.0.long } else { &self.0.short };
+        pool.lend(|| self.fresh())
+    }
+
+    /// A client whose next request opens a connection.
+    pub(super) fn fresh(&self) -> Lent {
+        Lent::fresh(&self.0.route, &self.0.headers, &self.0.limits, false)
+    }
+
+    /// A client for an event socket.
+    pub(super) fn duplex(&self) -> Lent {
+        Lent::fresh(&self.0.route, &self.0.socket_headers, &self.0.limits, true)
+    }
+}
+
+impl fmt::Debug for AgentClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentClient").field("api", &self.0.api).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! Reads the body of an answer: whole, or not at all.
+
+use std::time::Duration;
+
+use awc::{
+    ClientResponse,
+    http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName},
+};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout};
+
+use super::{broken, excerpt::excerpt, limits::ClientLimits};
+use crate::{ErrorKind, Failure};
+
+/// The slowest that a large JSON answer may come.
+const BYTES_PER_SECOND: u64 = 1 << 20;
+
+/// The most that is reserved on the word of a Content-Length.
+const RESERVE: u64 = 4 << 20;
+
+/// How a body is bounded.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) bytes: usize,
+    pub(super) idle: Duration,
+    pub(super) total: Duration,
+}
+
+impl Bounds {
+    /// The bounds of a JSON answer.
+    pub(super) const fn json(limits: &ClientLimits) -> Self {
+        Self { bytes: limits.max_json_bytes, idle: limits.idle_timeout, total: limits.answer_timeout }
+    }
+
+    /// The bounds of an error's text, of which the beginning is enough.
+    pub(super) const fn error(limits: &ClientLimits) -> Self {
+        Self { bytes: 256 << 10, idle: limits.answer_timeout, total: limits.answer_timeout }
+    }
+}
+
+/// A header of an answer as text.
+pub(super) fn header(headers: &HeaderMap, name: impl Into<HeaderName>) -> Option<&str> {
+    headers.get(name.into())?.to_str().ok()
+}
+
+/// The length that an answer announces.
+pub(super) fn announced(headers: &HeaderMap) -> Option<u64> {
+    header(headers, CONTENT_LENGTH)?.trim().parse().ok()
+}
+
+/// The whole body of an answer to `what`.
+pub(super) async fn read(answer: &mut ClientResponse, bounds: Bounds, what: &str) -> Result<Vec<u8>, Failure> {
+    let announced = announced(answer.headers());
+    let too_large = || too_large(what, bounds.bytes);
+    if announced.is_some_and(|length| length > bounds.bytes as u64) {
+        return Err(too_large());
+    }
+    let mut body = Vec::with_capacity(announced.unwrap_or_default().min(RESERVE) as usize);
+    let start = Instant::now();
+    while let Some(chunk) = next(answer, bounds, start, body.len(), what).await? {
+        if body.len() + chunk.len() > bounds.bytes {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    // awc reports a connection that ended early as the end of the body.
+    match announced {
+        Some(length) if length != body.len() as u64 => Err(truncated(what, body.len() as u64, length)),
+        _ => Ok(body),
+    }
+}
+
+/// The beginning of the body of an error, as much as came in time.
+pub(super) async fn read_error(answer: &mut ClientResponse, bounds: Bounds) -> Vec<u8> {
+    let mut body = Vec::new();
+    let start = Instant::now();
+    while let Ok(Some(chunk)) = next(answer, bounds, start, body.len(), "").await {
+        body.extend_from_slice(&chunk);
+        if body.len() > bounds.bytes {
+            break;
+        }
+    }
+    body.truncate(bounds.bytes);
+    body
+}
+
+async fn next(
+    answer: &mut ClientResponse,
+    bounds: Bounds,
+    start: Instant,
+    got: usize,
+    what: &str,
+) -> Result<Option<Bytes>, Failure> {
+    let allowance = bounds.total + Duration::from_secs(got as u64 / BYTES_PER_SECOND);
+    let limit = bounds.idle.min(allowance.saturating_sub(start.elapsed()));
+    match timeout(limit, answer.next()).await {
+        Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
+        Ok(Some(Err(error))) => Err(broken::body(&error)),
+        Ok(None) => Ok(None),
+        Err(_) => Err(Failure::maybe_sent(ErrorKind::Deadline {
+            waiting_for: format!("reading the answer to {what} ({got} bytes came)"),
+            limit: bounds.idle.min(allowance),
+        })),
+    }
+}
+
+/// Reads a body as JSON, whatever its content type says.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8], headers: &HeaderMap, what: &str) -> Result<T, Failure> {
+    let error = match serde_json::from_slice(body) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    if error.is_data() {
+        return Err(Failure::protocol(format!("the answer to {what} has not the expected form: {error}")));
+    }
+    let content_type = header(headers, CONTENT_TYPE).unwrap_or("no content type");
+    if content_type.starts_with("application/json") {
+        let length = body.len();
+        return Err(Failure::protocol(format!("the answer to {what} is broken JSON ({length} bytes): {error}")));
+    }
+    Err(Failure::protocol(format!(
+        "this is not an agent server: it answered {what} with `{}` ({content_type})",
+        excerpt(body)
+    )))
+}
+
+/// A body that ended before its announced length.
+pub(super) fn truncated(what: &str, got: u64, announced: u64) -> Failure {
+    Failure::protocol(format!("the answer to {what} is cut short: {got} of {announced} bytes came"))
+}
+
+fn too_large(what: &str, limit: usize) -> Failure {
+    Failure::protocol(format!("the answer to {what} is larger than {limit} bytes"))
+}
