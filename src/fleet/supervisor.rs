@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 
-use actix::{Actor, ActorContext as _, Addr, AsyncContext as _, Context, Handler, Message, MessageResult, ResponseFuture};
+use actix::{
+    Actor, ActorContext as _, Addr, AsyncContext as _, Context, Handler, Message, MessageResult, ResponseFuture,
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -10,8 +12,7 @@ use super::{
     run::{self, Run, Target},
 };
 use crate::{
-    ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceConfig, WorkspaceError,
-    client::SharedTls,
+    ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceConfig, WorkspaceError, client::SharedTls,
     messages::Shutdown,
 };
 

@@ -80,7 +80,10 @@ impl Fleet {
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when the name is empty or taken.
-    pub fn add(&self, config: WorkspaceConfig) -> impl Future<Output = Result<Workspace, WorkspaceError>> + Send + 'static + use<> {
+    pub fn add(
+        &self,
+        config: WorkspaceConfig,
+    ) -> impl Future<Output = Result<Workspace, WorkspaceError>> + Send + 'static + use<> {
         let (fleet, name) = (self.clone(), config.name.clone());
         let answer = self.runtime.supervisor.send(Add(config));
         async move {

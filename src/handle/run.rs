@@ -3,7 +3,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use actix::dev::{Request};
+use actix::dev::Request;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use crate::{
 pub struct RunHandle {
     id: EventId,
     /// Present until the supervisor has taken the run.
-    begun: Option<Request<FleetSupervisor, Run>>,
+    begun: Option<Pin<Box<Request<FleetSupervisor, Run>>>>,
     events: mpsc::Receiver<RunEvent>,
     cancel: CancellationToken,
     /// Keeps the fleet alive while the run goes on.
@@ -36,7 +36,7 @@ impl RunHandle {
         cancel: CancellationToken,
         fleet: Fleet,
     ) -> Self {
-        Self { id, begun: Some(begun), events, cancel, _fleet: fleet }
+        Self { id, begun: Some(Box::pin(begun)), events, cancel, _fleet: fleet }
     }
 
     /// The run's id, which is on each of its events.

@@ -57,7 +57,10 @@ impl Workspace {
     ///
     /// # Errors
     /// When it could not be run, or when nobody can tell what became of it.
-    pub fn execute_command(&self, command: impl Into<ExecuteCommand>) -> impl Future<Output = Result<CommandResult, WorkspaceError>> + Send + 'static {
+    pub fn execute_command(
+        &self,
+        command: impl Into<ExecuteCommand>,
+    ) -> impl Future<Output = Result<CommandResult, WorkspaceError>> + Send + 'static {
         let caller = CancellationToken::new();
         let message = Execute { command: command.into(), caller: caller.clone(), events: None, follow_output: false };
         let answer = self.send(message, Operation::ExecuteCommand);
@@ -73,7 +76,8 @@ impl Workspace {
     pub fn follow_command(&self, command: impl Into<ExecuteCommand>) -> CommandStream {
         let caller = CancellationToken::new();
         let (events, happened) = mpsc::channel(EVENTS);
-        let message = Execute { command: command.into(), caller: caller.clone(), events: Some(events), follow_output: true };
+        let message =
+            Execute { command: command.into(), caller: caller.clone(), events: Some(events), follow_output: true };
         let answer = self.send(message, Operation::ExecuteCommand).boxed();
         CommandStream::new(answer, happened, caller.drop_guard())
     }
@@ -82,7 +86,10 @@ impl Workspace {
     ///
     /// # Errors
     /// When it could not be started, or when nobody can tell whether it was.
-    pub fn start_command(&self, command: impl Into<ExecuteCommand>) -> impl Future<Output = Result<EventId, WorkspaceError>> + Send + 'static {
+    pub fn start_command(
+        &self,
+        command: impl Into<ExecuteCommand>,
+    ) -> impl Future<Output = Result<EventId, WorkspaceError>> + Send + 'static {
         self.send(StartCommand(command.into()), Operation::StartCommand)
     }
 
@@ -90,7 +97,10 @@ impl Workspace {
     ///
     /// # Errors
     /// When the server does not know the command, or its output cannot be read whole.
-    pub fn get_command_output(&self, command_id: EventId) -> impl Future<Output = Result<CommandOutput, WorkspaceError>> + Send + 'static {
+    pub fn get_command_output(
+        &self,
+        command_id: EventId,
+    ) -> impl Future<Output = Result<CommandOutput, WorkspaceError>> + Send + 'static {
         self.send(GetCommandOutput { command_id }, Operation::GetCommandOutput)
     }
 
@@ -99,7 +109,10 @@ impl Workspace {
     ///
     /// # Errors
     /// When the server could not be asked.
-    pub fn stop_command(&self, command_id: EventId) -> impl Future<Output = Result<(), WorkspaceError>> + Send + 'static {
+    pub fn stop_command(
+        &self,
+        command_id: EventId,
+    ) -> impl Future<Output = Result<(), WorkspaceError>> + Send + 'static {
         self.send(StopCommand { command_id }, Operation::StopCommand)
     }
 
@@ -132,7 +145,10 @@ impl Workspace {
     ///
     /// # Errors
     /// [`NotARepository`](crate::ErrorKind::NotARepository) when the path is in none.
-    pub fn git_changes(&self, path: impl Into<String>) -> impl Future<Output = Result<Vec<GitChange>, WorkspaceError>> + Send + 'static {
+    pub fn git_changes(
+        &self,
+        path: impl Into<String>,
+    ) -> impl Future<Output = Result<Vec<GitChange>, WorkspaceError>> + Send + 'static {
         self.send(GitChanges::new(path), Operation::GitChanges)
     }
 
@@ -140,7 +156,10 @@ impl Workspace {
     ///
     /// # Errors
     /// [`NotARepository`](crate::ErrorKind::NotARepository) when the path is in none.
-    pub fn git_diff(&self, path: impl Into<String>) -> impl Future<Output = Result<protocol::GitDiff, WorkspaceError>> + Send + 'static {
+    pub fn git_diff(
+        &self,
+        path: impl Into<String>,
+    ) -> impl Future<Output = Result<protocol::GitDiff, WorkspaceError>> + Send + 'static {
         self.send(GitDiff::new(path), Operation::GitDiff)
     }
 
@@ -148,7 +167,10 @@ impl Workspace {
     ///
     /// # Errors
     /// When the path is in no repository, or the server is too old to have the route.
-    pub fn git_commits(&self, path: impl Into<String>) -> impl Future<Output = Result<GitCommitPage, WorkspaceError>> + Send + 'static {
+    pub fn git_commits(
+        &self,
+        path: impl Into<String>,
+    ) -> impl Future<Output = Result<GitCommitPage, WorkspaceError>> + Send + 'static {
         self.send(GitCommits::new(path), Operation::GitCommits)
     }
 
@@ -178,7 +200,10 @@ impl Workspace {
     ///
     /// # Errors
     /// When no client can be made of it; the old connection then stays.
-    pub fn update_connection(&self, connection: Connection) -> impl Future<Output = Result<(), WorkspaceError>> + Send + 'static {
+    pub fn update_connection(
+        &self,
+        connection: Connection,
+    ) -> impl Future<Output = Result<(), WorkspaceError>> + Send + 'static {
         self.send(UpdateConnection(connection), Operation::UpdateConnection)
     }
 
@@ -209,7 +234,11 @@ impl Workspace {
         self.send(message, Operation::LookUp)
     }
 
-    fn send<M, T>(&self, message: M, operation: Operation) -> impl Future<Output = Result<T, WorkspaceError>> + Send + 'static + use<M, T>
+    fn send<M, T>(
+        &self,
+        message: M,
+        operation: Operation,
+    ) -> impl Future<Output = Result<T, WorkspaceError>> + Send + 'static + use<M, T>
     where
         M: Message<Result = Result<T, WorkspaceError>> + Send + 'static,
         T: Send + 'static,

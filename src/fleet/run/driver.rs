@@ -5,7 +5,11 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{RunSpec, emitter::Emitter, target::{self, Target}};
+use super::{
+    RunSpec,
+    emitter::Emitter,
+    target::{self, Target},
+};
 use crate::{
     fleet::{OutcomeCounts, RunEvent, RunEventKind, RunSummary, TargetFinished},
     protocol::EventId,

@@ -35,7 +35,12 @@ pub(super) fn skipped(target: Target) -> TargetFinished {
 }
 
 /// Carries a run's operation out on one target.
-pub(super) async fn carry_out(target: Target, spec: &RunSpec, emitter: &Emitter, cancel: &CancellationToken) -> TargetFinished {
+pub(super) async fn carry_out(
+    target: Target,
+    spec: &RunSpec,
+    emitter: &Emitter,
+    cancel: &CancellationToken,
+) -> TargetFinished {
     let began = Instant::now();
     let Target { name, address } = target;
     let result = match address {
@@ -101,7 +106,12 @@ impl Ask<'_> {
 }
 
 /// Runs a command and reports what happens to it. Its end is waited for also after a cancellation, which stops it.
-async fn execute(ask: &Ask<'_>, command: ExecuteCommand, follow_output: bool, emitter: &Emitter) -> Result<TargetValue, WorkspaceError> {
+async fn execute(
+    ask: &Ask<'_>,
+    command: ExecuteCommand,
+    follow_output: bool,
+    emitter: &Emitter,
+) -> Result<TargetValue, WorkspaceError> {
     let (events, mut happened) = mpsc::channel(EVENTS);
     let message = Execute { command, caller: ask.cancel.clone(), events: Some(events), follow_output };
     let answer = ask.address.send(message);

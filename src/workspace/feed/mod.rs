@@ -67,8 +67,10 @@ impl Feed {
         let mut state = self.0.borrow_mut();
         state.watched.remove(&id);
         if state.watched.is_empty() {
-            // Whoever waits for this may have stopped waiting.
-            state.on_empty.drain(..).for_each(|waiting| drop(waiting.send(())));
+            for waiting in state.on_empty.drain(..) {
+                // Whoever waited for this may have stopped waiting.
+                let _ = waiting.send(());
+            }
         }
         state.wake();
     }

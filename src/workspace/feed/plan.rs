@@ -72,14 +72,22 @@ fn joins(want: Option<&Want>, now: Instant) -> bool {
 
 fn query_alone(id: EventId, want: &Want) -> EventQuery {
     let (timestamp_gte, order_gt) = if want.everything { (None, None) } else { (Some(want.since), want.after_order) };
-    EventQuery { kind: Some(BashEventKind::Output), command_id: Some(id), timestamp_gte, order_gt, ..EventQuery::default() }
+    EventQuery {
+        kind: Some(BashEventKind::Output),
+        command_id: Some(id),
+        timestamp_gte,
+        order_gt,
+        ..EventQuery::default()
+    }
 }
 
 fn shared_plan(state: &State, now: Instant) -> Plan {
-    let serves = state.watched.iter().filter(|(_, watched)| joins(watched.want.as_ref(), now)).map(|(id, _)| *id).collect();
+    let serves =
+        state.watched.iter().filter(|(_, watched)| joins(watched.want.as_ref(), now)).map(|(id, _)| *id).collect();
     // Nothing of a running command is older than the oldest of them.
     let oldest = state.watched.values().map(|watched| watched.started).min();
     let seen = state.seen_until.map(|seen| seen.saturating_sub(OVERLAP).unwrap_or(seen));
-    let query = EventQuery { kind: Some(BashEventKind::Output), timestamp_gte: oldest.max(seen), ..EventQuery::default() };
+    let query =
+        EventQuery { kind: Some(BashEventKind::Output), timestamp_gte: oldest.max(seen), ..EventQuery::default() };
     Plan { query, serves, shared: true }
 }

@@ -80,7 +80,9 @@ impl Search {
         pages.learn(&page.items);
         match page.next_page_id {
             Some(next) if self.visited.insert(next.clone()) => self.query.page_id = Some(next),
-            Some(next) => return Err(Failure::protocol(format!("the pages of a search go round in circles at {next}"))),
+            Some(next) => {
+                return Err(Failure::protocol(format!("the pages of a search go round in circles at {next}")));
+            }
             None => self.ended = true,
         }
         Ok(Some(page.items))
@@ -88,7 +90,11 @@ impl Search {
 }
 
 /// Reads all output of one command.
-pub(crate) async fn read_all(client: &AgentClient, id: EventId, mut each: impl FnMut(BashOutput)) -> Result<(), Failure> {
+pub(crate) async fn read_all(
+    client: &AgentClient,
+    id: EventId,
+    mut each: impl FnMut(BashOutput),
+) -> Result<(), Failure> {
     let query = EventQuery { kind: Some(BashEventKind::Output), command_id: Some(id), ..EventQuery::default() };
     let (mut search, mut pages) = (Search::new(query), Pages::default());
     while let Some(events) = search.next(client, &mut pages).await? {

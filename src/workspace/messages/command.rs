@@ -7,10 +7,7 @@ use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    CommandResult, OutputStream, WorkspaceError,
-    protocol::EventId,
-};
+use crate::{CommandResult, OutputStream, WorkspaceError, protocol::EventId};
 
 /// The default bound of a command's time, that of the Python class.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,7 +33,12 @@ pub struct ExecuteCommand {
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Variables that must appear neither in the command's text nor in a log.
-    #[serde(default, skip_deserializing, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "refuse_secrets")]
+    #[serde(
+        default,
+        skip_deserializing,
+        skip_serializing_if = "BTreeMap::is_empty",
+        serialize_with = "refuse_secrets"
+    )]
     pub secret_env: BTreeMap<String, SecretString>,
     /// What it reads from its standard input. Default: whatever the server gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,7 +96,9 @@ const fn default_max_output() -> usize {
 }
 
 fn refuse_secrets<S: Serializer>(_: &BTreeMap<String, SecretString>, _: S) -> Result<S::Ok, S::Error> {
-    Err(S::Error::custom("a command with secret variables is not stored: leave `secret_env` empty and set it again on use"))
+    Err(S::Error::custom(
+        "a command with secret variables is not stored: leave `secret_env` empty and set it again on use",
+    ))
 }
 
 pub(super) fn refuse_bytes<S: Serializer>(_: &Bytes, _: S) -> Result<S::Ok, S::Error> {

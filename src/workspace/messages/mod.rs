@@ -8,7 +8,9 @@ mod control;
 mod file;
 mod git;
 
-pub use command::{CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand, Stdin, StopCommand};
+pub use command::{
+    CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand, Stdin, StopCommand,
+};
 pub(crate) use command::{Execute, Spec};
 pub use control::{Alive, GetServerInfo, Observe, ResetClient, Shutdown, UpdateConnection};
 pub use file::{FileDownload, FileUpload, UploadSource};

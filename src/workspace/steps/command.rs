@@ -35,7 +35,11 @@ pub(crate) async fn execute(
         if command.hold_until == HoldUntil::Started && !may_be_superseded {
             permit = None;
         }
-        let watching = Watching { caller: caller.clone(), on_drop: command.on_drop, events: events.clone().filter(|_| follow_output) };
+        let watching = Watching {
+            caller: caller.clone(),
+            on_drop: command.on_drop,
+            events: events.clone().filter(|_| follow_output),
+        };
         let result = watch(&core, &command, started, watching).await?;
         if may_be_superseded && is_superseded(result.raw_exit_code, &result.stderr) {
             continue;
@@ -45,7 +49,12 @@ pub(crate) async fn execute(
     }
 }
 
-async fn watch(core: &Rc<Core>, command: &ExecuteCommand, started: Started, watching: Watching) -> Result<CommandResult, Failure> {
+async fn watch(
+    core: &Rc<Core>,
+    command: &ExecuteCommand,
+    started: Started,
+    watching: Watching,
+) -> Result<CommandResult, Failure> {
     let spec = Spec { command: command.command.clone(), timeout: command.timeout, max_output: command.max_output };
     let id = started.id;
     let result = CommandWatch::spawn(core, spec, started, watching).await;
@@ -95,7 +104,9 @@ pub(crate) async fn output(core: &Rc<Core>, id: EventId) -> Result<CommandOutput
                 actix_rt::time::sleep(std::time::Duration::from_millis(50) * tries).await;
             }
             Progress::Short { have, want } => {
-                return Err(Failure::protocol(format!("the output is incomplete: {have} of {want} parts could be read")));
+                return Err(Failure::protocol(format!(
+                    "the output is incomplete: {have} of {want} parts could be read"
+                )));
             }
             Progress::Contradiction(reason) => return Err(Failure::protocol(reason)),
         }

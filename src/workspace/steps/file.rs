@@ -42,10 +42,14 @@ pub(super) async fn open_source(path: &Path) -> Result<UploadBody, Failure> {
     let file = fs::File::open(path).await.map_err(|error| local(path, &error))?;
     let metadata = file.metadata().await.map_err(|error| local(path, &error))?;
     if !metadata.is_file() {
-        let what = if metadata.is_dir() { "it is a directory; upload its files one by one" } else { "it is not a regular file" };
+        let what = if metadata.is_dir() {
+            "it is a directory; upload its files one by one"
+        } else {
+            "it is not a regular file"
+        };
         return Err(Failure::not_sent(ErrorKind::Local { path: path.display().to_string(), reason: what.to_owned() }));
     }
-    Ok(UploadBody::file(file, metadata.len()))
+    Ok(UploadBody::file(file, metadata.len(), path.display().to_string()))
 }
 
 /// Reads a file of the sandbox into a file of this machine.
@@ -93,7 +97,8 @@ impl Temporary {
         let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(directory).await.map_err(|error| local(directory, &error))?;
         let path = directory.join(format!(".wsfleet-{:016x}.part", fastrand::u64(..)));
-        let file = fs::File::options().write(true).create_new(true).open(&path).await.map_err(|error| local(&path, &error))?;
+        let file =
+            fs::File::options().write(true).create_new(true).open(&path).await.map_err(|error| local(&path, &error))?;
         Ok((file, Self { path, placed: false }))
     }
 
@@ -115,7 +120,9 @@ impl Drop for Temporary {
 
 fn check_remote(path: &str) -> Result<(), Failure> {
     if !path.starts_with('/') {
-        return Err(Failure::invalid(format!("remote path `{path}` is relative: give an absolute one, such as /workspace/{path}")));
+        return Err(Failure::invalid(format!(
+            "remote path `{path}` is relative: give an absolute one, such as /workspace/{path}"
+        )));
     }
     if path.contains('\0') {
         return Err(Failure::invalid("the remote path contains a NUL character: remove it"));

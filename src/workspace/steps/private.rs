@@ -43,7 +43,12 @@ impl PrivateFolder {
         }
     }
 
-    async fn fill(&self, core: &Rc<Core>, env: &BTreeMap<String, SecretString>, stdin: Option<UploadBody>) -> Result<(), Failure> {
+    async fn fill(
+        &self,
+        core: &Rc<Core>,
+        env: &BTreeMap<String, SecretString>,
+        stdin: Option<UploadBody>,
+    ) -> Result<(), Failure> {
         let made = helper::run(core, format!("mkdir -m 700 {}", self.path)).await?;
         if made.exit_code != Some(0) {
             let reason = made.stderr.unwrap_or_default();
@@ -52,7 +57,8 @@ impl PrivateFolder {
         }
         let client = core.client()?;
         if self.has_env {
-            let exports: String = env.iter().map(|(name, value)| format!("{}\n", shell::export(name, value.expose_secret()))).collect();
+            let exports: String =
+                env.iter().map(|(name, value)| format!("{}\n", shell::export(name, value.expose_secret()))).collect();
             client.upload(&format!("{}/env", self.path), UploadBody::bytes(Bytes::from(exports))).await?;
         }
         if let Some(stdin) = stdin {

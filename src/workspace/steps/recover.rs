@@ -9,11 +9,7 @@ use crate::{
     ErrorKind, Failure,
     client::UploadBody,
     protocol::{BashCommand, CommandHead},
-    workspace::{
-        core::Core,
-        feed,
-        superseded::is_superseded,
-    },
+    workspace::{core::Core, feed, superseded::is_superseded},
 };
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -40,7 +36,8 @@ pub(super) async fn recover(core: &Rc<Core>, head: CommandHead, lost: &Failure) 
     for _ in 0..2 {
         let Some(command) = retry.until_answered(|| feed::find_command(core, head)).await? else { continue };
         let last = retry.until_answered(|| async { feed::last_output(&core.client()?, command.id).await }).await?;
-        let superseded = last.is_some_and(|last| is_superseded(last.exit_code, last.stderr.as_deref().unwrap_or_default()));
+        let superseded =
+            last.is_some_and(|last| is_superseded(last.exit_code, last.stderr.as_deref().unwrap_or_default()));
         return Ok(if superseded { Recovered::NeverRuns } else { Recovered::Found { command, forbidden: true } });
     }
     Ok(Recovered::NeverRuns)
@@ -64,13 +61,19 @@ impl<'a> Retry<'a> {
         Self { core, head, lost, give_up: Instant::now() + core.config.max_outage, wait: FIRST_WAIT }
     }
 
-    async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(&mut self, request: impl Fn() -> F) -> Result<T, Failure> {
+    async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
+        &mut self,
+        request: impl Fn() -> F,
+    ) -> Result<T, Failure> {
         loop {
             let failure = match request().await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            if !failure.kind.is_transient() || Instant::now() + self.wait > self.give_up || self.core.closing.is_cancelled() {
+            if !failure.kind.is_transient()
+                || Instant::now() + self.wait > self.give_up
+                || self.core.closing.is_cancelled()
+            {
                 return Err(self.unknown(&failure));
             }
             actix_rt::time::sleep(self.wait.mul_f64(0.75 + fastrand::f64() / 2.0)).await;

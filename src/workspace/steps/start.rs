@@ -124,8 +124,14 @@ fn started(core: &Core, answer: &BashCommand, head: CommandHead, asked: Instant,
 }
 
 /// Sends a start; a server that says it is too busy is asked again for a while.
-async fn send(core: &Rc<Core>, command: &ExecuteCommand, text: String, head: CommandHead) -> Result<BashCommand, Failure> {
-    let timeout = command.timeout.map_or(NO_TIMEOUT, |timeout| whole_seconds_up(timeout).as_secs().cast_signed() + BACKSTOP);
+async fn send(
+    core: &Rc<Core>,
+    command: &ExecuteCommand,
+    text: String,
+    head: CommandHead,
+) -> Result<BashCommand, Failure> {
+    let timeout =
+        command.timeout.map_or(NO_TIMEOUT, |timeout| whole_seconds_up(timeout).as_secs().cast_signed() + BACKSTOP);
     let cwd = command.cwd.clone().or_else(|| core.config.default_cwd.clone());
     let body = StartBashCommand { command: text, cwd, timeout };
     let give_up = Instant::now() + BUSY_PATIENCE;
@@ -135,9 +141,10 @@ async fn send(core: &Rc<Core>, command: &ExecuteCommand, text: String, head: Com
             Err(failure) => failure,
         };
         let wait = match &failure {
-            Failure { kind: ErrorKind::ServerError { status: 429 | 503, retry_after, .. }, effect: Effect::NotSent } => {
-                retry_after.unwrap_or(BUSY_WAIT).mul_f64(1.0 + fastrand::f64() / 4.0)
-            }
+            Failure {
+                kind: ErrorKind::ServerError { status: 429 | 503, retry_after, .. },
+                effect: Effect::NotSent,
+            } => retry_after.unwrap_or(BUSY_WAIT).mul_f64(1.0 + fastrand::f64() / 4.0),
             _ => return Err(failure),
         };
         if core.closing.is_cancelled() || Instant::now() + wait > give_up {

@@ -3,7 +3,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, WrapFuture as _, fut::ActorFutureExt as _};
+use actix::{
+    Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, WrapFuture as _, fut::ActorFutureExt as _,
+};
 use futures::channel::oneshot;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -154,7 +156,8 @@ impl CommandWatch {
             return;
         }
         self.ending = Some(ending);
-        let stop = steps::stop::end_processes(self.core.clone(), self.started.id, self.started.head, self.settled.clone());
+        let stop =
+            steps::stop::end_processes(self.core.clone(), self.started.id, self.started.head, self.settled.clone());
         actix_rt::spawn(stop);
         self.want_after(self.started.round_trip.min(Duration::from_millis(5)), false);
         ctx.run_later(ending.give_up.saturating_duration_since(Instant::now()), |watch, ctx| watch.give_up(ctx));
@@ -169,7 +172,9 @@ impl CommandWatch {
         let unknown = |reason: String| ErrorKind::OutcomeUnknown { reason, command_id: Some(self.search_id()) };
         let result = match (ending.why, self.outage.last()) {
             (_, Some(failure)) => Err(Failure::done(unknown(format!("it was stopped, but then: {failure}")))),
-            (Why::Stopped, None) => Err(Failure::done(unknown("it was stopped, but its end was not reported".to_owned()))),
+            (Why::Stopped, None) => {
+                Err(Failure::done(unknown("it was stopped, but its end was not reported".to_owned())))
+            }
             (Why::TimedOut, None) => Ok(None),
         };
         match result {
@@ -197,7 +202,12 @@ impl CommandWatch {
         Appetite::More
     }
 
-    fn wait_for_follower(&mut self, follower: mpsc::Sender<CommandEvent>, events: Vec<CommandEvent>, ctx: &mut Context<Self>) {
+    fn wait_for_follower(
+        &mut self,
+        follower: mpsc::Sender<CommandEvent>,
+        events: Vec<CommandEvent>,
+        ctx: &mut Context<Self>,
+    ) {
         self.waiting_for_follower = true;
         let sending = async move {
             for event in events {
@@ -320,7 +330,8 @@ impl Handler<News> for CommandWatch {
         }
         self.outage.over();
         let appetite = self.take(news.events, ctx);
-        if appetite == Appetite::More && (news.looked || matches!(self.assembly.progress(), Progress::Complete { .. })) {
+        if appetite == Appetite::More && (news.looked || matches!(self.assembly.progress(), Progress::Complete { .. }))
+        {
             self.go_on(ctx);
         }
         appetite
