@@ -40,13 +40,13 @@ groups() {{
 }}
 read -r line < /proc/$$/stat; set -- ${{line##*) }}; own=$3
 found=$(groups); count=0
-for group in $found; do kill -TERM -- "-$group" 2>/dev/null && count=$((count + 1)); done
+for group in $found; do kill -TERM "-$group" 2>/dev/null && count=$((count + 1)); done
 echo "$count"
 [ "$count" = 0 ] && exit 0
 for tick in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; [ -z "$(groups)" ] && exit 0; done
 for round in 1 2 3; do
   left=$(groups); [ -z "$left" ] && exit 0
-  for group in $left; do kill -KILL -- "-$group" 2>/dev/null; done
+  for group in $left; do kill -KILL "-$group" 2>/dev/null; done
   sleep 0.1
 done
 exit 1"#,
@@ -73,6 +73,34 @@ mod tests {
         for bad in ["", "2A", "A-B", "A=B", "Ä", "A B", "A;id"] {
             assert!(!is_variable_name(bad), "{bad}");
         }
+    }
+
+    /// Starts a command with a head, and returns its shell and its id.
+    fn running(command: &str) -> (std::process::Child, EventId) {
+        use std::os::unix::process::CommandExt as _;
+
+        let id = EventId::random();
+        let text = format!("{}{command}", CommandHead::new(id));
+        let child = std::process::Command::new("/bin/sh").args(["-c", &text]).process_group(0).spawn().unwrap();
+        (child, id)
+    }
+
+    #[test]
+    fn the_stop_script_ends_a_loop_of_builtins_and_children_of_the_shell() {
+        for command in ["while :; do :; done", "sleep 1000 & wait", "trap '' TERM; while :; do :; done"] {
+            let (mut child, id) = running(command);
+            assert_eq!(sh(&stop_script(id)), "1\n", "{command}");
+            assert!(!child.wait().unwrap().success(), "{command}");
+        }
+    }
+
+    #[test]
+    fn the_stop_script_finds_nothing_of_other_commands() {
+        let (mut other, id) = running("sleep 1000");
+        assert_eq!(sh(&stop_script(EventId::random())), "0\n");
+        assert!(other.try_wait().unwrap().is_none());
+        sh(&stop_script(id));
+        other.wait().unwrap();
     }
 
     proptest! {

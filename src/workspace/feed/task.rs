@@ -1,7 +1,7 @@
 use std::{
     collections::HashMap,
     rc::{Rc, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::channel::oneshot;
@@ -19,6 +19,9 @@ use crate::{
         watch::{Appetite, News, NewsFailed},
     },
 };
+
+/// The longest rest between two searches.
+const LONGEST_REST: Duration = Duration::from_millis(20);
 
 /// Serves the children of a workspace until none is left.
 pub(crate) async fn run(core: Weak<Core>) {
@@ -46,7 +49,13 @@ pub(crate) async fn run(core: Weak<Core>) {
         }
         let plan = plan(&mut core.feed.0.borrow_mut(), Instant::now());
         if let Some(plan) = plan {
+            let began = Instant::now();
             carry_out(&core, plan).await;
+            let took = began.elapsed();
+            drop(core);
+            // Searching takes at most half of the time: a server that is slow to answer is not asked the more often,
+            // and the children that become due meanwhile share the next search.
+            actix_rt::time::sleep(took.min(LONGEST_REST)).await;
         }
     }
 }
