@@ -1,4 +1,7 @@
-use std::{rc::Rc, time::Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, MessageResult, ResponseFuture};
 
@@ -11,6 +14,9 @@ use crate::{
 
 /// The smallest bound of the mailbox.
 const MAILBOX: usize = 64;
+
+/// How long a step that is being carried out may go on after a shutdown was asked for.
+const STEP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The actor of one remote workspace. It owns the HTTP client, and takes its messages one step after another.
 ///
@@ -126,7 +132,7 @@ impl Handler<StopCommand> for RemoteWorkspace {
 }
 
 impl Handler<Alive> for RemoteWorkspace {
-    type Result = ResponseFuture<Result<std::time::Duration, WorkspaceError>>;
+    type Result = ResponseFuture<Result<Duration, WorkspaceError>>;
 
     fn handle(&mut self, _: Alive, _: &mut Self::Context) -> Self::Result {
         let core = self.core.clone();
@@ -181,6 +187,10 @@ impl Handler<Shutdown> for RemoteWorkspace {
         core.queue.close();
         core.closing.cancel();
         Box::pin(async move {
+            // A step that is starting a command leaves a command behind that has to be stopped as well.
+            if actix_rt::time::timeout(STEP_PATIENCE, core.queue.idle()).await.is_err() {
+                log::warn!("{}: shut down in the middle of a step", core.config.name);
+            }
             core.feed.emptied().await;
             // The actor goes last: until here its children could still be asked about.
             let _ = this.send(Leave).await;
