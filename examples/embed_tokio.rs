@@ -34,10 +34,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let upload = workspace.file_upload(b"hello from a file\n".to_vec(), remote.clone());
     let execute = workspace.execute_command(format!("cat {remote}; exit 3"));
     let (upload, result) = futures::try_join!(upload, execute)?;
-    println!("uploaded {:?} bytes; cat wrote {:?} and exited with {}", upload.file_size, result.stdout, result.exit_code);
+    println!(
+        "uploaded {:?} bytes; cat wrote {:?} and exited with {}",
+        upload.file_size, result.stdout, result.exit_code
+    );
 
     // A command that is followed while it runs, with a bound on its time.
-    let count = ExecuteCommand::new("for i in 1 2 3; do echo $i; sleep 0.2; done").with_timeout(Duration::from_secs(10));
+    let count =
+        ExecuteCommand::new("for i in 1 2 3; do echo $i; sleep 0.2; done").with_timeout(Duration::from_secs(10));
     let mut events = workspace.follow_command(count);
     while let Some(event) = events.next().await {
         if let CommandEvent::Output { text, .. } = event {

@@ -50,7 +50,8 @@ impl Gateway {
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let configuration = folder.path().join("nginx.conf");
-        fs::write(&configuration, configuration_text(folder.path(), port, agent.trim_start_matches("http://"))).unwrap();
+        fs::write(&configuration, configuration_text(folder.path(), port, agent.trim_start_matches("http://")))
+            .unwrap();
         let nginx = Command::new(nginx)
             .arg("-p")
             .arg(folder.path())
