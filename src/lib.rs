@@ -1,4 +1,6 @@
 //! A runtime that drives many remote workspaces at once.
+#[cfg(feature = "agent")]
+pub mod agent;
 pub mod client;
 pub mod error;
 pub mod fleet;
