@@ -88,12 +88,12 @@ impl AgentClient {
 
     /// A route of the server itself.
     pub(super) fn root(&self, route: &str) -> Target {
-        Target::new(&self.0.root, route)
+        Target::new(&self.0.root, self.0.root.len(), route)
     }
 
     /// A route below the API prefix.
     pub(super) fn api(&self, route: &str) -> Target {
-        Target::new(&self.0.api, route)
+        Target::new(&self.0.api, self.0.root.len(), route)
     }
 
     /// The pool for a request.

@@ -15,7 +15,7 @@ use futures::{
     stream::{self, LocalBoxStream},
 };
 use log::debug;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::{
     agent_client::AgentClient,
@@ -154,11 +154,13 @@ impl Progress {
         let mut sending = pin!(sending);
         let start = Instant::now();
         loop {
+            // A look now and then is enough, and cheaper than being woken with each piece.
+            if let Ok(result) = timeout(limits.idle_timeout / 4, sending.as_mut()).await {
+                return result.map_err(broken::judge);
+            }
             let (since, patience) = self.patience(start, limits);
-            match timeout_at(since + patience, sending.as_mut()).await {
-                Ok(result) => return result.map_err(broken::judge),
-                Err(_) if self.patience(start, limits).0 == since => return Err(late(name, patience, false)),
-                Err(_) => {}
+            if since.elapsed() >= patience {
+                return Err(late(name, patience, false));
             }
         }
     }
