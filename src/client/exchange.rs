@@ -15,7 +15,7 @@ use awc::{
     body::{BodySize, MessageBody},
     error::SendRequestError,
     http::{
-        Method, Uri,
+        Method, StatusCode, Uri,
         header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
     },
 };
@@ -139,7 +139,10 @@ impl AgentClient {
             result = self.attempt(call, &lent).await;
         }
         match &result {
-            Ok(answer) => debug!("{}: {}", call.name(), answer.status()),
+            Ok(answer) => {
+                debug!("{}: {}", call.name(), answer.status());
+                note(answer.status(), &lent.watch);
+            }
             Err(broken) => debug!("{}: {}", call.name(), broken.failure),
         }
         result.map(|answer| (answer, lent.watch)).map_err(|broken| broken.failure)
@@ -162,6 +165,14 @@ impl AgentClient {
             Some(result) => result.map_err(broken::judge),
             None => Err(late(&call.name(), call.wait, untouched.is_some_and(|begun| !begun.get()))),
         }
+    }
+}
+
+/// Notes that a connection is not to be used again: an agent server that fails answers and then resets its connection.
+/// A start that met the reset would be one of which nobody knows whether it ran.
+pub(super) fn note(status: StatusCode, watch: &Watch) {
+    if status.is_server_error() {
+        watch.taint();
     }
 }
 

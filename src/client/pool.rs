@@ -37,7 +37,7 @@ impl Lent {
     }
 }
 
-/// A client that is made when it is first needed, and again when one of its connections is out of step.
+/// A client that is made when it is first needed, and again when one of its connections must not be used again.
 #[derive(Default)]
 pub(super) struct Pool(RefCell<Option<Lent>>);
 

@@ -21,7 +21,7 @@ use super::{
     agent_client::AgentClient,
     body::{self, Bounds},
     broken::{self, Broken},
-    exchange::{late, uri},
+    exchange::{late, note, uri},
     limits::ClientLimits,
     source::UploadBody,
 };
@@ -56,6 +56,7 @@ impl AgentClient {
         let result = progress.wait(sending, self.limits(), &name).await;
         let mut answer = result.map_err(|broken| progress.explain(broken))?;
         debug!("{name}: {}", answer.status());
+        note(answer.status(), &lent.watch);
         if !answer.status().is_success() {
             return Err(self.refusal(&mut answer).await);
         }

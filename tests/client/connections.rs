@@ -76,6 +76,23 @@ async fn a_start_is_never_sent_twice() {
 }
 
 #[actix_rt::test]
+async fn a_connection_on_which_the_server_failed_is_not_used_again() {
+    let (address, seen) = serve(|number, mut peer| async move {
+        peer.request().await;
+        if number > 0 {
+            return peer.write(json(STARTED)).await;
+        }
+        peer.write(answer("500 Internal Server Error", "application/json", r#"{"detail":"no","exception":""}"#)).await;
+        // Whoever comes back here is cut off.
+        peer.request().await;
+    });
+    let client = client(address);
+    assert_eq!(client.alive().await.unwrap_err().to_string(), "server error (500): no");
+    client.start_bash_command(&start(), None).await.unwrap();
+    assert_eq!(seen.borrow().len(), 2);
+}
+
+#[actix_rt::test]
 async fn where_nobody_listens_nothing_was_sent() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
