@@ -64,7 +64,7 @@ impl AgentClient {
         let path = connection.host.path().trim_end_matches('/');
         let root = format!("http://{}{path}", address::authority(&connection.host));
         Ok(Self(Rc::new(Core {
-            limits,
+            limits: limits.bounded(),
             route: Rc::new(route),
             headers: headers::defaults(connection, &named, true)?,
             socket_headers: headers::defaults(connection, &named, false)?,

@@ -28,15 +28,13 @@ use super::{
     agent_client::AgentClient,
     body::{self, Bounds, header},
     broken::{self, Broken},
+    limits::bounded,
     pool::Lent,
     status::{self, Refusal},
     target::Target,
     watch::Watch,
 };
 use crate::{Effect, ErrorKind, Failure};
-
-/// Longer than anybody waits, and short enough for any clock.
-const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// A request.
 pub(super) struct Call {
@@ -75,8 +73,8 @@ impl Call {
         self
     }
 
-    pub(super) const fn long(mut self, wait: Duration) -> Self {
-        self.wait = wait;
+    pub(super) fn long(mut self, wait: Duration) -> Self {
+        self.wait = bounded(wait);
         self.long = true;
         self
     }
@@ -197,9 +195,8 @@ where
     F: Future<Output = Result<ClientResponse, SendRequestError>>,
 {
     let mut sending = pin!(sending);
-    let limit = limit.min(FOREVER);
     let start = Instant::now();
-    let last = start + limit + connecting.min(FOREVER);
+    let last = start + limit + connecting;
     let mut deadline = start + limit;
     loop {
         if let Ok(result) = timeout_at(deadline.min(last), sending.as_mut()).await {

@@ -28,7 +28,7 @@ impl Lent {
         let connector = Connector::new()
             .connector(dialer)
             .timeout(limits.connect_timeout)
-            .limit(limits.connections.max(1))
+            .limit(limits.connections)
             .conn_keep_alive(KEEP_ALIVE);
         // The redirect middleware would send the session key to whatever host an answer names.
         let builder = Client::builder().connector(connector).disable_timeout().disable_redirects();

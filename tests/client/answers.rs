@@ -103,11 +103,11 @@ async fn deep_json_does_not_exhaust_the_stack() {
 async fn a_redirect_is_not_followed_and_the_key_stays_here() {
     let (other, visits) = serve_bytes(json(ALIVE));
     let to = format!("HTTP/1.1 307 Temporary Redirect\r\nLocation: http://{other}/alive\r\nContent-Length: 0\r\n\r\n");
-    let (address, _) = serve_bytes(to);
+    let (address, asked) = serve_bytes(to);
     let (kind, effect, text) = told(&client(address).alive().await.unwrap_err());
     assert_eq!((kind, effect), ("protocol", Effect::NotSent));
     assert!(text.contains("127.0.0.1") && text.contains("not followed"), "{text}");
-    assert!(visits.borrow().is_empty());
+    assert_eq!((asked.borrow().len(), visits.borrow().len()), (1, 0));
 }
 
 #[actix_rt::test]

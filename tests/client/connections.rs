@@ -155,8 +155,19 @@ async fn a_request_that_waits_for_a_place_was_not_sent() {
 }
 
 #[actix_rt::test]
+async fn bounds_without_bounds_work() {
+    let (address, _) = serve_bytes(json(STARTED));
+    let all = Duration::MAX;
+    let limits =
+        ClientLimits { connect_timeout: all, answer_timeout: all, idle_timeout: all, ..ClientLimits::default() };
+    let client = client_with(&connection(address), ClientLimits { connections: usize::MAX, ..limits });
+    client.start_bash_command(&start(), None).await.unwrap();
+    assert_eq!(client.execute_bash_command(&start(), all).await.unwrap_err().kind.name(), "protocol");
+}
+
+#[actix_rt::test]
 async fn a_poll_does_not_wait_for_transfers() {
-    let (address, _) = serve(|_, mut peer| async move {
+    let (address, seen) = serve(|_, mut peer| async move {
         while let Some(request) = peer.request().await {
             match request.line().contains("alive") {
                 true => peer.write(json(ALIVE)).await,
@@ -168,6 +179,9 @@ async fn a_poll_does_not_wait_for_transfers() {
     let client = client_with(&connection(address), limits);
     let stuck = client.clone();
     actix_rt::spawn(async move { stuck.execute_bash_command(&start(), Duration::from_secs(60)).await });
+    while seen.borrow().is_empty() {
+        tokio::task::yield_now().await;
+    }
     client.alive().await.unwrap();
 }
 
