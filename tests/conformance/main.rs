@@ -19,7 +19,8 @@ use support::{
 };
 
 /// All cases, by theme.
-const THEMES: &[(&str, &[case::Case])] = &[("commands", commands::CASES), ("timeouts", timeouts::CASES), ("output", output::CASES)];
+const THEMES: &[(&str, &[case::Case])] =
+    &[("commands", commands::CASES), ("timeouts", timeouts::CASES), ("output", output::CASES)];
 
 fn main() {
     let mut arguments = Arguments::from_args();
