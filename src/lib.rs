@@ -1,9 +1,14 @@
 //! A runtime that drives many remote workspaces at once.
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod client;
 pub mod error;
 pub mod fleet;
 pub mod handle;
+#[cfg(feature = "cli")]
+pub mod inventory;
 pub mod protocol;
 pub mod workspace;
 
