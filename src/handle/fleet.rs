@@ -131,7 +131,6 @@ impl Fleet {
     /// }
     /// # }
     /// ```
-    #[must_use]
     pub fn run(&self, spec: RunSpec) -> RunHandle {
         let (events, taken) = mpsc::channel(RUN_EVENTS);
         let (id, cancel) = (EventId::random(), CancellationToken::new());

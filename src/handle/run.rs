@@ -52,7 +52,6 @@ impl RunHandle {
     }
 
     /// Something that cancels the run from elsewhere, such as from the handler of a signal.
-    #[must_use]
     pub fn canceller(&self) -> impl Fn() + Send + Sync + 'static + use<> {
         let cancel = self.cancel.clone();
         move || cancel.cancel()

@@ -1,13 +1,13 @@
 use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
-use actix::{Actor, Addr, Handler, Message, dev::ToEnvelope};
+use actix::{Actor, Addr, Handler, dev::ToEnvelope};
 use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{CommandStream, Fleet, actor_ended};
 use crate::{
-    CommandResult, Connection, FileOperationResult, Operation, RemoteWorkspace, Snapshot, WorkspaceError,
+    CommandResult, Connection, FileOperationResult, RemoteWorkspace, Snapshot, WorkspaceError,
     messages::*,
     protocol::{self, EventId, GitChange, GitCommitPage, ServerInfo},
 };
@@ -63,7 +63,7 @@ impl Workspace {
     ) -> impl Future<Output = Result<CommandResult, WorkspaceError>> + Send + 'static {
         let caller = CancellationToken::new();
         let message = Execute { command: command.into(), caller: caller.clone(), events: None, follow_output: false };
-        let answer = self.send(message, Operation::ExecuteCommand);
+        let answer = self.ask(message);
         let abandon = caller.drop_guard();
         async move {
             let result = answer.await;
@@ -78,7 +78,7 @@ impl Workspace {
         let (events, happened) = mpsc::channel(EVENTS);
         let message =
             Execute { command: command.into(), caller: caller.clone(), events: Some(events), follow_output: true };
-        let answer = self.send(message, Operation::ExecuteCommand).boxed();
+        let answer = self.ask(message).boxed();
         CommandStream::new(answer, happened, caller.drop_guard())
     }
 
@@ -90,7 +90,7 @@ impl Workspace {
         &self,
         command: impl Into<ExecuteCommand>,
     ) -> impl Future<Output = Result<EventId, WorkspaceError>> + Send + 'static {
-        self.send(StartCommand(command.into()), Operation::StartCommand)
+        self.ask(StartCommand(command.into()))
     }
 
     /// Reads what a command has written so far. The Python class's `get_command_output` returns only the newest event.
@@ -101,7 +101,7 @@ impl Workspace {
         &self,
         command_id: EventId,
     ) -> impl Future<Output = Result<CommandOutput, WorkspaceError>> + Send + 'static {
-        self.send(GetCommandOutput { command_id }, Operation::GetCommandOutput)
+        self.ask(GetCommandOutput { command_id })
     }
 
     /// Ends a command with all its processes; `stop_command` of the Python class. As there, a command that is unknown
@@ -113,7 +113,7 @@ impl Workspace {
         &self,
         command_id: EventId,
     ) -> impl Future<Output = Result<(), WorkspaceError>> + Send + 'static {
-        self.send(StopCommand { command_id }, Operation::StopCommand)
+        self.ask(StopCommand { command_id })
     }
 
     /// Writes a file of the sandbox, from a local path or from bytes; `file_upload` of the Python class.
@@ -125,7 +125,7 @@ impl Workspace {
         source: impl Into<UploadSource>,
         destination: impl Into<String>,
     ) -> impl Future<Output = Result<FileOperationResult, WorkspaceError>> + Send + 'static {
-        self.send(FileUpload::new(source, destination), Operation::FileUpload)
+        self.ask(FileUpload::new(source, destination))
     }
 
     /// Reads a file of the sandbox into a local file, which appears when it is whole; `file_download` of the Python
@@ -138,7 +138,7 @@ impl Workspace {
         source: impl Into<String>,
         destination: impl AsRef<Path>,
     ) -> impl Future<Output = Result<FileOperationResult, WorkspaceError>> + Send + 'static {
-        self.send(FileDownload::new(source, destination.as_ref()), Operation::FileDownload)
+        self.ask(FileDownload::new(source, destination.as_ref()))
     }
 
     /// Lists the files that differ; `git_changes` of the Python class.
@@ -149,7 +149,7 @@ impl Workspace {
         &self,
         path: impl Into<String>,
     ) -> impl Future<Output = Result<Vec<GitChange>, WorkspaceError>> + Send + 'static {
-        self.send(GitChanges::new(path), Operation::GitChanges)
+        self.ask(GitChanges::new(path))
     }
 
     /// Compares a file; `git_diff` of the Python class.
@@ -160,7 +160,7 @@ impl Workspace {
         &self,
         path: impl Into<String>,
     ) -> impl Future<Output = Result<protocol::GitDiff, WorkspaceError>> + Send + 'static {
-        self.send(GitDiff::new(path), Operation::GitDiff)
+        self.ask(GitDiff::new(path))
     }
 
     /// Lists commits, newest first.
@@ -171,7 +171,7 @@ impl Workspace {
         &self,
         path: impl Into<String>,
     ) -> impl Future<Output = Result<GitCommitPage, WorkspaceError>> + Send + 'static {
-        self.send(GitCommits::new(path), Operation::GitCommits)
+        self.ask(GitCommits::new(path))
     }
 
     /// Asks what the server is; `get_server_info` of the Python class.
@@ -179,7 +179,7 @@ impl Workspace {
     /// # Errors
     /// When it does not answer, or is no agent server.
     pub fn get_server_info(&self) -> impl Future<Output = Result<ServerInfo, WorkspaceError>> + Send + 'static {
-        self.send(GetServerInfo, Operation::GetServerInfo)
+        self.ask(GetServerInfo)
     }
 
     /// Asks whether the server answers; `alive` of the Python class. Returns the round trip.
@@ -187,7 +187,7 @@ impl Workspace {
     /// # Errors
     /// When it does not answer, with the reason.
     pub fn alive(&self) -> impl Future<Output = Result<Duration, WorkspaceError>> + Send + 'static {
-        self.send(Alive, Operation::Alive)
+        self.ask(Alive)
     }
 
     /// Drops the connections; the next request makes new ones. `reset_client` of the Python class.
@@ -204,7 +204,7 @@ impl Workspace {
         &self,
         connection: Connection,
     ) -> impl Future<Output = Result<(), WorkspaceError>> + Send + 'static {
-        self.send(UpdateConnection(connection), Operation::UpdateConnection)
+        self.ask(UpdateConnection(connection))
     }
 
     /// How the workspace does; `None` when its actor has ended.
@@ -224,30 +224,17 @@ impl Workspace {
     ///
     /// # Errors
     /// As the method of the same name.
-    pub fn ask<M, T>(&self, message: M) -> impl Future<Output = Result<T, WorkspaceError>> + Send + 'static
-    where
-        M: Message<Result = Result<T, WorkspaceError>> + Send + 'static,
-        T: Send + 'static,
-        RemoteWorkspace: Handler<M>,
-        <RemoteWorkspace as Actor>::Context: ToEnvelope<RemoteWorkspace, M>,
-    {
-        self.send(message, Operation::LookUp)
-    }
-
-    fn send<M, T>(
+    pub fn ask<M: Ask>(
         &self,
         message: M,
-        operation: Operation,
-    ) -> impl Future<Output = Result<T, WorkspaceError>> + Send + 'static + use<M, T>
+    ) -> impl Future<Output = Result<M::Answer, WorkspaceError>> + Send + 'static + use<M>
     where
-        M: Message<Result = Result<T, WorkspaceError>> + Send + 'static,
-        T: Send + 'static,
         RemoteWorkspace: Handler<M>,
         <RemoteWorkspace as Actor>::Context: ToEnvelope<RemoteWorkspace, M>,
     {
         let name = self.name.clone();
         let answer = self.address.send(message);
-        async move { answer.await.unwrap_or_else(|_| Err(actor_ended(&name, operation))) }
+        async move { answer.await.unwrap_or_else(|_| Err(actor_ended(&name, M::OPERATION))) }
     }
 }
 

@@ -1,16 +1,18 @@
-use std::{rc::Rc, time::Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, MessageResult, ResponseFuture};
 
 use super::{Snapshot, WorkspaceConfig, core::Core, messages::*, steps};
-use crate::{
-    CommandResult, Failure, FileOperationResult, Operation, WorkspaceError,
-    client::SharedTls,
-    protocol::{self, EventId, GitChange, GitCommitPage, ServerInfo},
-};
+use crate::{Failure, WorkspaceError, client::SharedTls};
 
 /// The smallest bound of the mailbox.
 const MAILBOX: usize = 64;
+
+/// How long a step that is being carried out may go on after a shutdown was asked for.
+const STEP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The actor of one remote workspace. It owns the HTTP client, and takes its messages one step after another.
 ///
@@ -47,16 +49,19 @@ impl Actor for RemoteWorkspace {
     }
 }
 
+/// What a message is answered with, in time.
+type Answer<M> = ResponseFuture<Result<<M as Ask>::Answer, WorkspaceError>>;
+
 /// Answers a message with a step, in its turn.
 macro_rules! step {
-    ($message:ty => $answer:ty, $operation:expr, $carry_out:path) => {
+    ($message:ty, $carry_out:path) => {
         impl Handler<$message> for RemoteWorkspace {
-            type Result = ResponseFuture<Result<$answer, WorkspaceError>>;
+            type Result = Answer<$message>;
 
             fn handle(&mut self, message: $message, _: &mut Self::Context) -> Self::Result {
                 let core = self.core.clone();
                 let place = core.queue.enter();
-                named(self, $operation, async move {
+                named::<$message>(self, async move {
                     let _permit = core.turn(place, None).await?;
                     $carry_out(&core, message).await
                 })
@@ -65,33 +70,32 @@ macro_rules! step {
     };
 }
 
-step!(FileUpload => FileOperationResult, Operation::FileUpload, steps::file::upload);
-step!(FileDownload => FileOperationResult, Operation::FileDownload, steps::file::download);
-step!(GitChanges => Vec<GitChange>, Operation::GitChanges, steps::git::changes);
-step!(GitDiff => protocol::GitDiff, Operation::GitDiff, steps::git::diff);
-step!(GitCommits => GitCommitPage, Operation::GitCommits, steps::git::commits);
+step!(FileUpload, steps::file::upload);
+step!(FileDownload, steps::file::download);
+step!(GitChanges, steps::git::changes);
+step!(GitDiff, steps::git::diff);
+step!(GitCommits, steps::git::commits);
 
 /// Says of a failure on which workspace it happened and while doing what.
-fn named<T: 'static>(
+fn named<M: Ask>(
     actor: &RemoteWorkspace,
-    operation: Operation,
-    work: impl Future<Output = Result<T, Failure>> + 'static,
-) -> ResponseFuture<Result<T, WorkspaceError>> {
+    work: impl Future<Output = Result<M::Answer, Failure>> + 'static,
+) -> Answer<M> {
     let core = actor.core.clone();
-    Box::pin(async move { work.await.map_err(|failure| failure.on(&core.config.name, operation)) })
+    Box::pin(async move { work.await.map_err(|failure| failure.on(&core.config.name, M::OPERATION)) })
 }
 
 impl Handler<Execute> for RemoteWorkspace {
-    type Result = ResponseFuture<Result<CommandResult, WorkspaceError>>;
+    type Result = Answer<Execute>;
 
     fn handle(&mut self, message: Execute, _: &mut Self::Context) -> Self::Result {
         let place = self.core.queue.enter();
-        named(self, Operation::ExecuteCommand, steps::command::execute(self.core.clone(), place, message))
+        named::<Execute>(self, steps::command::execute(self.core.clone(), place, message))
     }
 }
 
 impl Handler<ExecuteCommand> for RemoteWorkspace {
-    type Result = ResponseFuture<Result<CommandResult, WorkspaceError>>;
+    type Result = Answer<ExecuteCommand>;
 
     fn handle(&mut self, command: ExecuteCommand, ctx: &mut Self::Context) -> Self::Result {
         self.handle(Execute { command, caller: steps::command::no_caller(), events: None, follow_output: false }, ctx)
@@ -99,38 +103,38 @@ impl Handler<ExecuteCommand> for RemoteWorkspace {
 }
 
 impl Handler<StartCommand> for RemoteWorkspace {
-    type Result = ResponseFuture<Result<EventId, WorkspaceError>>;
+    type Result = Answer<StartCommand>;
 
     fn handle(&mut self, StartCommand(command): StartCommand, _: &mut Self::Context) -> Self::Result {
         let place = self.core.queue.enter();
-        named(self, Operation::StartCommand, steps::command::start_detached(self.core.clone(), place, command))
+        named::<StartCommand>(self, steps::command::start_detached(self.core.clone(), place, command))
     }
 }
 
 impl Handler<GetCommandOutput> for RemoteWorkspace {
-    type Result = ResponseFuture<Result<CommandOutput, WorkspaceError>>;
+    type Result = Answer<GetCommandOutput>;
 
     fn handle(&mut self, message: GetCommandOutput, _: &mut Self::Context) -> Self::Result {
         let core = self.core.clone();
-        named(self, Operation::GetCommandOutput, async move { steps::command::output(&core, message.command_id).await })
+        named::<GetCommandOutput>(self, async move { steps::command::output(&core, message.command_id).await })
     }
 }
 
 impl Handler<StopCommand> for RemoteWorkspace {
-    type Result = ResponseFuture<Result<(), WorkspaceError>>;
+    type Result = Answer<StopCommand>;
 
     fn handle(&mut self, message: StopCommand, _: &mut Self::Context) -> Self::Result {
         let core = self.core.clone();
-        named(self, Operation::StopCommand, async move { steps::stop::stop_command(&core, message.command_id).await })
+        named::<StopCommand>(self, async move { steps::stop::stop_command(&core, message.command_id).await })
     }
 }
 
 impl Handler<Alive> for RemoteWorkspace {
-    type Result = ResponseFuture<Result<std::time::Duration, WorkspaceError>>;
+    type Result = Answer<Alive>;
 
     fn handle(&mut self, _: Alive, _: &mut Self::Context) -> Self::Result {
         let core = self.core.clone();
-        named(self, Operation::Alive, async move {
+        named::<Alive>(self, async move {
             let asked = Instant::now();
             core.client()?.alive().await?;
             Ok(asked.elapsed())
@@ -139,11 +143,11 @@ impl Handler<Alive> for RemoteWorkspace {
 }
 
 impl Handler<GetServerInfo> for RemoteWorkspace {
-    type Result = ResponseFuture<Result<ServerInfo, WorkspaceError>>;
+    type Result = Answer<GetServerInfo>;
 
     fn handle(&mut self, _: GetServerInfo, _: &mut Self::Context) -> Self::Result {
         let core = self.core.clone();
-        named(self, Operation::GetServerInfo, async move { core.client()?.server_info().await })
+        named::<GetServerInfo>(self, async move { core.client()?.server_info().await })
     }
 }
 
@@ -160,7 +164,7 @@ impl Handler<UpdateConnection> for RemoteWorkspace {
 
     fn handle(&mut self, UpdateConnection(connection): UpdateConnection, _: &mut Self::Context) -> Self::Result {
         let replaced = self.core.replace_connection(connection);
-        replaced.map_err(|failure| failure.on(&self.core.config.name, Operation::UpdateConnection))
+        replaced.map_err(|failure| failure.on(&self.core.config.name, UpdateConnection::OPERATION))
     }
 }
 
@@ -181,6 +185,10 @@ impl Handler<Shutdown> for RemoteWorkspace {
         core.queue.close();
         core.closing.cancel();
         Box::pin(async move {
+            // A step that is starting a command leaves a command behind that has to be stopped as well.
+            if actix_rt::time::timeout(STEP_PATIENCE, core.queue.idle()).await.is_err() {
+                log::warn!("{}: shut down in the middle of a step", core.config.name);
+            }
             core.feed.emptied().await;
             // The actor goes last: until here its children could still be asked about.
             let _ = this.send(Leave).await;

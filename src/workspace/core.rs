@@ -87,7 +87,7 @@ impl Core {
         if let Some(client) = &link.client {
             return Ok(client.clone());
         }
-        let client = AgentClient::new(&link.connection, &self.transport, self.config.limits.clone())?;
+        let client = AgentClient::new(&link.connection, &self.transport, self.config.limits)?;
         link.client = Some(client.clone());
         drop(link);
         actix_rt::spawn(drop_idle_client(Rc::downgrade(self)));
@@ -107,7 +107,7 @@ impl Core {
     /// Goes on under another address, key or headers.
     pub(crate) fn replace_connection(&self, connection: Connection) -> Result<(), Failure> {
         // A client that cannot be built, for want of its CA file say, must not replace one that works.
-        let client = AgentClient::new(&connection, &self.transport, self.config.limits.clone())?;
+        let client = AgentClient::new(&connection, &self.transport, self.config.limits)?;
         drop(client);
         let mut link = self.link.borrow_mut();
         link.connection = connection;

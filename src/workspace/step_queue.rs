@@ -16,6 +16,8 @@ struct State {
     max_waiting: usize,
     waiting: VecDeque<oneshot::Sender<Permit>>,
     closed: bool,
+    /// Those who wait until nothing runs.
+    on_idle: Vec<oneshot::Sender<()>>,
 }
 
 /// The right to carry a step out; given back when dropped.
@@ -42,6 +44,7 @@ impl StepQueue {
             max_waiting,
             waiting: VecDeque::new(),
             closed: false,
+            on_idle: Vec::new(),
         })))
     }
 
@@ -79,6 +82,21 @@ impl StepQueue {
         drop(waiting);
     }
 
+    /// Waits until no step is being carried out.
+    pub(crate) async fn idle(&self) {
+        let idle = {
+            let mut state = self.0.borrow_mut();
+            if state.running == 0 {
+                return;
+            }
+            let (waiting, idle) = oneshot::channel();
+            state.on_idle.push(waiting);
+            idle
+        };
+        // A sender that is dropped unsent has nothing left to wait for either.
+        let _ = idle.await;
+    }
+
     /// How many steps are being carried out, and how many wait.
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.0.borrow();
@@ -94,6 +112,12 @@ impl StepQueue {
                     Some(next) => next,
                     None => {
                         state.running -= 1;
+                        if state.running == 0 {
+                            for waiting in state.on_idle.drain(..) {
+                                // Whoever waited for this may have stopped waiting.
+                                let _ = waiting.send(());
+                            }
+                        }
                         return;
                     }
                 }
@@ -155,7 +179,11 @@ mod tests {
         queue.close();
         assert!(matches!(poll(&mut waiting), Some(Err(Refused::Closed))));
         assert!(matches!(queue.enter(), Err(Refused::Closed)));
+        let mut idle = Box::pin(queue.idle());
+        let mut poll_idle = || idle.poll_unpin(&mut Context::from_waker(noop_waker_ref())).is_ready();
+        assert!(!poll_idle());
         drop(running);
+        assert!(poll_idle());
         assert_eq!(queue.load(), (0, 0));
     }
 

@@ -1,15 +1,15 @@
 use std::time::{Duration, Instant};
 
-use actix::{Addr, Handler, Message, dev::ToEnvelope};
+use actix::{Addr, Handler, dev::ToEnvelope};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{RunOperation, RunSpec, emitter::Emitter};
 use crate::{
-    Failure, Operation, RemoteWorkspace, WorkspaceError,
+    ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceError,
     fleet::{Outcome, RunEventKind, TargetFinished, TargetValue},
     handle::actor_ended,
-    messages::{Alive, CommandEvent, Execute, ExecuteCommand, GetServerInfo},
+    messages::{self, Alive, CommandEvent, Execute, ExecuteCommand, GetServerInfo},
 };
 
 /// How many events of one command may wait to be reported.
@@ -69,14 +69,12 @@ async fn operate(
     let ask = Ask { name, address, cancel };
     match spec.operation.for_target(name) {
         RunOperation::Execute(command) => execute(&ask, command, spec.stream_output, emitter).await,
-        RunOperation::Upload(message) => ask.send(message, Operation::FileUpload).await.map(TargetValue::File),
-        RunOperation::Download(message) => ask.send(message, Operation::FileDownload).await.map(TargetValue::File),
-        RunOperation::Changes(message) => ask.send(message, Operation::GitChanges).await.map(TargetValue::Changes),
-        RunOperation::Diff(message) => ask.send(message, Operation::GitDiff).await.map(TargetValue::Diff),
-        RunOperation::Ping => ask.send(Alive, Operation::Alive).await.map(TargetValue::Alive),
-        RunOperation::Info => {
-            ask.send(GetServerInfo, Operation::GetServerInfo).await.map(|info| TargetValue::Info(Box::new(info)))
-        }
+        RunOperation::Upload(message) => ask.send(message).await.map(TargetValue::File),
+        RunOperation::Download(message) => ask.send(message).await.map(TargetValue::File),
+        RunOperation::Changes(message) => ask.send(message).await.map(TargetValue::Changes),
+        RunOperation::Diff(message) => ask.send(message).await.map(TargetValue::Diff),
+        RunOperation::Ping => ask.send(Alive).await.map(TargetValue::Alive),
+        RunOperation::Info => ask.send(GetServerInfo).await.map(|info| TargetValue::Info(Box::new(info))),
     }
 }
 
@@ -88,18 +86,16 @@ struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    async fn send<M, T>(&self, message: M, operation: Operation) -> Result<T, WorkspaceError>
+    async fn send<M: messages::Ask>(&self, message: M) -> Result<M::Answer, WorkspaceError>
     where
-        M: Message<Result = Result<T, WorkspaceError>> + Send + 'static,
-        T: Send + 'static,
         RemoteWorkspace: Handler<M>,
         <RemoteWorkspace as actix::Actor>::Context: ToEnvelope<RemoteWorkspace, M>,
     {
         tokio::select! {
-            answer = self.address.send(message) => answer.unwrap_or_else(|_| Err(actor_ended(self.name, operation))),
+            answer = self.address.send(message) => answer.unwrap_or_else(|_| Err(actor_ended(self.name, M::OPERATION))),
             () = self.cancel.cancelled() => {
                 let reason = "the run was cancelled".to_owned();
-                Err(Failure::maybe_sent(crate::ErrorKind::Stopped { reason }).on(self.name, operation))
+                Err(Failure::maybe_sent(ErrorKind::Stopped { reason }).on(self.name, M::OPERATION))
             }
         }
     }

@@ -1,13 +1,13 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use actix::Message;
 use bytes::Bytes;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{CommandResult, OutputStream, WorkspaceError, protocol::EventId};
+use super::ask;
+use crate::{CommandResult, Operation, OutputStream, protocol::EventId};
 
 /// The default bound of a command's time, that of the Python class.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -191,9 +191,7 @@ impl From<String> for ExecuteCommand {
     }
 }
 
-impl Message for ExecuteCommand {
-    type Result = Result<CommandResult, WorkspaceError>;
-}
+ask!(ExecuteCommand => CommandResult, Operation::ExecuteCommand);
 
 /// Starts a command and does not wait for its end. Answer: the id that the server gave it.
 ///
@@ -208,9 +206,7 @@ impl<T: Into<ExecuteCommand>> From<T> for StartCommand {
     }
 }
 
-impl Message for StartCommand {
-    type Result = Result<EventId, WorkspaceError>;
-}
+ask!(StartCommand => EventId, Operation::StartCommand);
 
 /// Reads what a command has written so far, whoever started it. Answer: [`CommandOutput`]. Not a step.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -219,9 +215,7 @@ pub struct GetCommandOutput {
     pub command_id: EventId,
 }
 
-impl Message for GetCommandOutput {
-    type Result = Result<CommandOutput, WorkspaceError>;
-}
+ask!(GetCommandOutput => CommandOutput, Operation::GetCommandOutput);
 
 /// What a command has written so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,9 +235,7 @@ pub struct StopCommand {
     pub command_id: EventId,
 }
 
-impl Message for StopCommand {
-    type Result = Result<(), WorkspaceError>;
-}
+ask!(StopCommand => (), Operation::StopCommand);
 
 /// One thing that happened to a command, for those who follow it while it runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -274,9 +266,7 @@ pub(crate) struct Execute {
     pub(crate) follow_output: bool,
 }
 
-impl Message for Execute {
-    type Result = Result<CommandResult, WorkspaceError>;
-}
+ask!(Execute => CommandResult, Operation::ExecuteCommand);
 
 /// What a started command is watched by.
 pub(crate) struct Spec {

@@ -3,23 +3,20 @@ use std::time::Duration;
 use actix::Message;
 use serde::{Deserialize, Serialize};
 
-use crate::{Connection, WorkspaceError, protocol::ServerInfo, workspace::Snapshot};
+use super::ask;
+use crate::{Connection, Operation, protocol::ServerInfo, workspace::Snapshot};
 
 /// Asks whether the server answers. Answer: the round trip. Not a step.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Alive;
 
-impl Message for Alive {
-    type Result = Result<Duration, WorkspaceError>;
-}
+ask!(Alive => Duration, Operation::Alive);
 
 /// Asks what the server is. Not a step.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct GetServerInfo;
 
-impl Message for GetServerInfo {
-    type Result = Result<ServerInfo, WorkspaceError>;
-}
+ask!(GetServerInfo => ServerInfo, Operation::GetServerInfo);
 
 /// Drops the connections; the next request makes new ones. What is under way goes on. Not a step.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -34,9 +31,7 @@ impl Message for ResetClient {
 #[derive(Debug, Clone)]
 pub struct UpdateConnection(pub Connection);
 
-impl Message for UpdateConnection {
-    type Result = Result<(), WorkspaceError>;
-}
+ask!(UpdateConnection => (), Operation::UpdateConnection);
 
 /// Asks the actor how it does. Not a step.
 #[derive(Debug, Clone, Copy, Default)]

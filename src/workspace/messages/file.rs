@@ -1,11 +1,10 @@
 use std::path::PathBuf;
 
-use actix::Message;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::command::refuse_bytes;
-use crate::{FileOperationResult, WorkspaceError};
+use super::{ask, command::refuse_bytes};
+use crate::{FileOperationResult, Operation};
 
 /// Writes a file of the sandbox. A step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,9 +58,7 @@ impl FileUpload {
     }
 }
 
-impl Message for FileUpload {
-    type Result = Result<FileOperationResult, WorkspaceError>;
-}
+ask!(FileUpload => FileOperationResult, Operation::FileUpload);
 
 /// Reads a file of the sandbox into a file of this machine. A step.
 ///
@@ -82,6 +79,4 @@ impl FileDownload {
     }
 }
 
-impl Message for FileDownload {
-    type Result = Result<FileOperationResult, WorkspaceError>;
-}
+ask!(FileDownload => FileOperationResult, Operation::FileDownload);

@@ -1,9 +1,9 @@
-use actix::Message;
 use serde::{Deserialize, Serialize};
 
+use super::ask;
 pub use crate::client::DiffBase;
 use crate::{
-    WorkspaceError,
+    Operation,
     protocol::{self, GitChange, GitCommitPage},
 };
 
@@ -32,9 +32,7 @@ impl GitChanges {
     }
 }
 
-impl Message for GitChanges {
-    type Result = Result<Vec<GitChange>, WorkspaceError>;
-}
+ask!(GitChanges => Vec<GitChange>, Operation::GitChanges);
 
 /// Compares a file. A step. A path in no repository is an error.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,9 +59,7 @@ impl GitDiff {
     }
 }
 
-impl Message for GitDiff {
-    type Result = Result<protocol::GitDiff, WorkspaceError>;
-}
+ask!(GitDiff => protocol::GitDiff, Operation::GitDiff);
 
 /// Lists commits, newest first. A step. Servers before 1.35 have no such route.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -90,6 +86,4 @@ impl GitCommits {
     }
 }
 
-impl Message for GitCommits {
-    type Result = Result<GitCommitPage, WorkspaceError>;
-}
+ask!(GitCommits => GitCommitPage, Operation::GitCommits);

@@ -15,3 +15,29 @@ pub(crate) use command::{Execute, Spec};
 pub use control::{Alive, GetServerInfo, Observe, ResetClient, Shutdown, UpdateConnection};
 pub use file::{FileDownload, FileUpload, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
+
+use crate::{Operation, WorkspaceError};
+
+/// A message that a workspace answers with a result.
+pub trait Ask: actix::Message<Result = Result<Self::Answer, WorkspaceError>> + Send + 'static {
+    /// What it is answered with.
+    type Answer: Send + 'static;
+
+    /// What it asks for, as errors name it.
+    const OPERATION: Operation;
+}
+
+/// Makes a type a message of the actor, and says what it asks for and what it is answered with.
+macro_rules! ask {
+    ($message:ty => $answer:ty, $operation:expr) => {
+        impl actix::Message for $message {
+            type Result = Result<$answer, crate::WorkspaceError>;
+        }
+
+        impl super::Ask for $message {
+            type Answer = $answer;
+            const OPERATION: crate::Operation = $operation;
+        }
+    };
+}
+use ask;

@@ -17,7 +17,12 @@ const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 pub(crate) async fn changes(core: &Rc<Core>, message: GitChanges) -> Result<Vec<GitChange>, Failure> {
     let path = resolve(core, &message.path)?;
     let client = core.client()?;
-    let changes = client.git_changes(&path, message.reference.as_deref()).await?;
+    let mut changes = client.git_changes(&path, message.reference.as_deref()).await?;
+    for change in &mut changes {
+        if let Some(name) = unquote(&change.path) {
+            change.path = name;
+        }
+    }
     if changes.is_empty() {
         check_repository(core, &client, &path).await?;
     }
@@ -63,6 +68,36 @@ async fn check_repository(core: &Rc<Core>, client: &AgentClient, path: &str) -> 
     Err(Failure::not_sent(ErrorKind::NotARepository { path: path.to_owned(), reason }))
 }
 
+/// The name behind a quoted one, as servers report names with characters outside ASCII: every byte of such a character
+/// is three octal digits after a slash that was a backslash once. What does not decode to such a name stays as it is.
+fn unquote(path: &str) -> Option<String> {
+    let quoted = path.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
+    let (mut bytes, mut at) = (Vec::with_capacity(quoted.len()), 0);
+    while at < quoted.len() {
+        let octal = quoted.get(at + 1..at + 4).filter(|_| matches!(quoted[at], b'/' | b'\\')).and_then(octal_byte);
+        match octal {
+            Some(byte) => {
+                bytes.push(byte);
+                at += 4;
+            }
+            None => {
+                bytes.push(quoted[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|name| !name.is_ascii())
+}
+
+/// A byte of 128 or more written as three octal digits.
+fn octal_byte(digits: &[u8]) -> Option<u8> {
+    let value = digits.iter().try_fold(0u32, |value, digit| match digit {
+        b'0'..=b'7' => Some(value * 8 + u32::from(digit - b'0')),
+        _ => None,
+    });
+    value.and_then(|value| u8::try_from(value).ok()).filter(|byte| *byte >= 0x80)
+}
+
 /// Joins a path to the workspace's directory, as the Python class does.
 fn resolve(core: &Core, path: &str) -> Result<String, Failure> {
     if path.starts_with('/') {
@@ -98,6 +133,15 @@ mod tests {
         assert_eq!(join("/workspace/", "a//b"), "/workspace/a/b");
         assert_eq!(join("/workspace", "."), "/workspace");
         assert_eq!(join("/workspace", ""), "/workspace");
+    }
+
+    #[test]
+    fn quoted_names_are_decoded_and_others_left_alone() {
+        assert_eq!(unquote(r#""sub/303/274n/303/257.txt""#).as_deref(), Some("subünï.txt"));
+        assert_eq!(unquote(r#""a//303/274""#).as_deref(), Some("a/ü"));
+        for plain in ["a b.txt", "303/274", r#""x/123""#, r#""/377""#, "\""] {
+            assert_eq!(unquote(plain), None, "{plain}");
+        }
     }
 
     #[test]

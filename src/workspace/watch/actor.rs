@@ -31,6 +31,9 @@ use crate::{
 /// How often everything is read again when the last event says that something is missing.
 const MAX_REREADS: u32 = 4;
 
+/// How long a final event may take that could not be read because a follower had no room.
+const GIVE_UP_AFTER_FOLLOWER: Duration = Duration::from_secs(3);
+
 /// The child actor that watches one running command: it decides when to look, puts the output together, holds the
 /// deadline, and ends with the command's result.
 pub(crate) struct CommandWatch {
@@ -160,12 +163,17 @@ impl CommandWatch {
             steps::stop::end_processes(self.core.clone(), self.started.id, self.started.head, self.settled.clone());
         actix_rt::spawn(stop);
         self.want_after(self.started.round_trip.min(Duration::from_millis(5)), false);
-        ctx.run_later(ending.give_up.saturating_duration_since(Instant::now()), |watch, ctx| watch.give_up(ctx));
+        ctx.run_later(ending.give_up.saturating_duration_since(Instant::now()), Self::give_up);
     }
 
     /// The final event has not come in time.
     fn give_up(&mut self, ctx: &mut Context<Self>) {
         let Some(ending) = self.ending else { return };
+        let left = ending.give_up.saturating_duration_since(Instant::now());
+        if self.waiting_for_follower || !left.is_zero() {
+            ctx.run_later(left.max(GIVE_UP_AFTER_FOLLOWER), Self::give_up);
+            return;
+        }
         for event in self.assembly.salvage() {
             self.sink.take(event);
         }
@@ -218,6 +226,10 @@ impl CommandWatch {
         };
         ctx.spawn(sending.into_actor(self).map(|(), watch, ctx| {
             watch.waiting_for_follower = false;
+            if let Some(ending) = &mut watch.ending {
+                // What the follower kept from being read needs its time too.
+                ending.give_up = ending.give_up.max(Instant::now() + GIVE_UP_AFTER_FOLLOWER);
+            }
             watch.go_on(ctx);
         }));
     }

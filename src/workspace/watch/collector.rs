@@ -53,7 +53,7 @@ impl Collector {
         }
         let tail_bound = self.bound - self.head_bound();
         let tail: String = self.tail.into_iter().collect();
-        let tail = &tail[ceil_boundary(&tail, tail.len().saturating_sub(tail_bound))..];
+        let tail = &tail[tail.ceil_char_boundary(tail.len().saturating_sub(tail_bound))..];
         let left_out = self.total - (text.len() + tail.len()) as u64;
         if self.bound > 0 {
             text.push_str(&format!("\n[{left_out} bytes left out]\n"));
@@ -82,10 +82,6 @@ impl Collector {
         self.head.push_str(&text);
         rest
     }
-}
-
-fn ceil_boundary(text: &str, at: usize) -> usize {
-    (at..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
 }
 
 #[cfg(test)]
