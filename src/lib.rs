@@ -1,5 +1,15 @@
 //! A runtime that drives many remote workspaces at once.
+//!
+//! A *workspace* is a sandbox that runs an agent server: an HTTP API to execute shell commands, move files, and read git
+//! changes and diffs. Each workspace is an actor that owns its HTTP client and takes its messages in order; a supervisor
+//! owns the workspaces of a [`Fleet`]; each running command has a child actor that watches it to its end.
+//!
+//! Start with [`Fleet`] and [`Workspace`]. The messages that a workspace takes, with all their settings, are in
+//! [`messages`]; what can go wrong is in [`error`]. With the feature `agent`, the module `agent` has an agent server
+//! that runs in this process, so that everything can be tried without a sandbox.
 
+#[cfg(feature = "agent")]
+pub mod agent;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
@@ -19,3 +29,8 @@ pub use handle::{CommandStream, Fleet, FleetBuilder, RunHandle, Workspace};
 pub use workspace::{
     CommandResult, FileOperationResult, OutputStream, RemoteWorkspace, Snapshot, WorkspaceConfig, messages,
 };
+
+/// The examples of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

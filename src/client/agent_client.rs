@@ -64,7 +64,7 @@ impl AgentClient {
         let path = connection.host.path().trim_end_matches('/');
         let root = format!("http://{}{path}", address::authority(&connection.host));
         Ok(Self(Rc::new(Core {
-            limits,
+            limits: limits.bounded(),
             route: Rc::new(route),
             headers: headers::defaults(connection, &named, true)?,
             socket_headers: headers::defaults(connection, &named, false)?,
@@ -88,12 +88,12 @@ impl AgentClient {
 
     /// A route of the server itself.
     pub(super) fn root(&self, route: &str) -> Target {
-        Target::new(&self.0.root, route)
+        Target::new(&self.0.root, self.0.root.len(), route)
     }
 
     /// A route below the API prefix.
     pub(super) fn api(&self, route: &str) -> Target {
-        Target::new(&self.0.api, route)
+        Target::new(&self.0.api, self.0.root.len(), route)
     }
 
     /// The pool for a request.

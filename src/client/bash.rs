@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_query_sends_only_what_it_asks_for() {
-        let bare = EventQuery::default().on(Target::new("", "/search"));
+        let bare = EventQuery::default().on(Target::new("", 0, "/search"));
         assert_eq!(bare.uri(), "/search?limit=100");
         let id: EventId = "0f8fad5bd9cb469fa16570867728950e".parse().unwrap();
         let full = EventQuery {
@@ -158,7 +158,7 @@ mod tests {
             limit: 8,
         };
         assert_eq!(
-            full.on(Target::new("", "/search")).uri(),
+            full.on(Target::new("", 0, "/search")).uri(),
             "/search?limit=8&kind__eq=BashOutput&command_id__eq=0f8fad5bd9cb469fa16570867728950e\
              &timestamp__gte=2026-01-02T03%3A04%3A05.000006Z&timestamp__lt=2026-01-02T03%3A04%3A06.000000Z\
              &order__gt=0&sort_order=TIMESTAMP_DESC&page_id=a%20b"

@@ -15,7 +15,7 @@ use awc::{
     body::{BodySize, MessageBody},
     error::SendRequestError,
     http::{
-        Method, Uri,
+        Method, StatusCode, Uri,
         header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
     },
 };
@@ -28,15 +28,13 @@ use super::{
     agent_client::AgentClient,
     body::{self, Bounds, header},
     broken::{self, Broken},
+    limits::bounded,
     pool::Lent,
     status::{self, Refusal},
     target::Target,
     watch::Watch,
 };
 use crate::{Effect, ErrorKind, Failure};
-
-/// Longer than anybody waits, and short enough for any clock.
-const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// A request.
 pub(super) struct Call {
@@ -75,8 +73,8 @@ impl Call {
         self
     }
 
-    pub(super) const fn long(mut self, wait: Duration) -> Self {
-        self.wait = wait;
+    pub(super) fn long(mut self, wait: Duration) -> Self {
+        self.wait = bounded(wait);
         self.long = true;
         self
     }
@@ -139,7 +137,10 @@ impl AgentClient {
             result = self.attempt(call, &lent).await;
         }
         match &result {
-            Ok(answer) => debug!("{}: {}", call.name(), answer.status()),
+            Ok(answer) => {
+                debug!("{}: {}", call.name(), answer.status());
+                note(answer.status(), &lent.watch);
+            }
             Err(broken) => debug!("{}: {}", call.name(), broken.failure),
         }
         result.map(|answer| (answer, lent.watch)).map_err(|broken| broken.failure)
@@ -165,6 +166,14 @@ impl AgentClient {
     }
 }
 
+/// Notes that a connection is not to be used again: an agent server that fails answers and then resets its connection.
+/// A start that met the reset would be one of which nobody knows whether it ran.
+pub(super) fn note(status: StatusCode, watch: &Watch) {
+    if status.is_server_error() {
+        watch.taint();
+    }
+}
+
 /// The URI of a target.
 pub(super) fn uri(target: &Target) -> Result<Uri, Broken> {
     Uri::try_from(target.uri()).map_err(|error| Broken {
@@ -186,9 +195,8 @@ where
     F: Future<Output = Result<ClientResponse, SendRequestError>>,
 {
     let mut sending = pin!(sending);
-    let limit = limit.min(FOREVER);
     let start = Instant::now();
-    let last = start + limit + connecting.min(FOREVER);
+    let last = start + limit + connecting;
     let mut deadline = start + limit;
     loop {
         if let Ok(result) = timeout_at(deadline.min(last), sending.as_mut()).await {

@@ -19,6 +19,30 @@ pub struct ClientLimits {
     pub connections: usize,
 }
 
+/// Longer than anybody waits, and short enough for any clock.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// More connections than a process may have.
+const MANY: usize = 1 << 20;
+
+impl ClientLimits {
+    /// The same within what clocks and counters can hold.
+    pub(super) fn bounded(self) -> Self {
+        Self {
+            connect_timeout: bounded(self.connect_timeout),
+            answer_timeout: bounded(self.answer_timeout),
+            idle_timeout: bounded(self.idle_timeout),
+            connections: self.connections.clamp(1, MANY),
+            ..self
+        }
+    }
+}
+
+/// A wait that can be added to a time.
+pub(super) fn bounded(wait: Duration) -> Duration {
+    wait.min(FOREVER)
+}
+
 impl Default for ClientLimits {
     fn default() -> Self {
         Self {

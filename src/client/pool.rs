@@ -28,7 +28,7 @@ impl Lent {
         let connector = Connector::new()
             .connector(dialer)
             .timeout(limits.connect_timeout)
-            .limit(limits.connections.max(1))
+            .limit(limits.connections)
             .conn_keep_alive(KEEP_ALIVE);
         // The redirect middleware would send the session key to whatever host an answer names.
         let builder = Client::builder().connector(connector).disable_timeout().disable_redirects();
@@ -37,7 +37,7 @@ impl Lent {
     }
 }
 
-/// A client that is made when it is first needed, and again when one of its connections is out of step.
+/// A client that is made when it is first needed, and again when one of its connections must not be used again.
 #[derive(Default)]
 pub(super) struct Pool(RefCell<Option<Lent>>);
 

@@ -24,7 +24,7 @@ pub(super) fn failure(answer: &Refusal<'_>) -> Failure {
     let status = answer.status;
     let parsed: Option<ErrorBody> = serde_json::from_slice(answer.body).ok();
     let is_agent = parsed.is_some();
-    let detail = parsed.map_or_else(|| words(answer), |body| body.summary());
+    let detail = parsed.map(told).filter(|told| !told.is_empty()).unwrap_or_else(|| words(answer));
     let kind = match status {
         300..=399 => return redirect(answer),
         401 | 403 => ErrorKind::Unauthorized { status, detail },
@@ -38,6 +38,12 @@ pub(super) fn failure(answer: &Refusal<'_>) -> Failure {
         _ => ErrorKind::Protocol { reason: format!("unexpected status {status}: {detail}") },
     };
     Failure { kind, effect: effect(status) }
+}
+
+/// The server's words, of which some versions leave the `exception` empty.
+fn told(mut body: ErrorBody) -> String {
+    body.exception = body.exception.filter(|exception| !exception.is_empty());
+    body.summary()
 }
 
 /// Whether a request with this answer may have been carried out.
@@ -143,6 +149,8 @@ mod tests {
     fn the_servers_own_words_are_kept() {
         let text = answer(500, r#"{"detail":"Internal Server Error","exception":"500: No space left"}"#).to_string();
         assert!(text.contains("No space left") && !text.contains("Internal"), "{text}");
+        let text = answer(500, r#"{"detail":"Internal Server Error","exception":""}"#).to_string();
+        assert!(text.contains("Internal Server Error"), "{text}");
         let text = answer(404, "<html><title>404 Not Found</title>nginx</html>").to_string();
         assert!(text.contains("404 Not Found") && text.contains("other than an agent server"), "{text}");
     }

@@ -17,12 +17,12 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The target `route` below `prefix`, an absolute URI.
-    pub(super) fn new(prefix: &str, route: &str) -> Self {
+    /// The target `route` below `prefix`, an absolute URI whose first `root` bytes messages leave out.
+    pub(super) fn new(prefix: &str, root: usize, route: &str) -> Self {
         let mut uri = String::with_capacity(prefix.len() + route.len() + 160);
         uri.push_str(prefix);
         uri.push_str(route);
-        Self { route: prefix.len(), uri, has_query: false }
+        Self { route: root, uri, has_query: false }
     }
 
     /// With a query parameter.
@@ -62,8 +62,8 @@ mod tests {
 
     #[test]
     fn values_are_escaped_and_left_out_of_messages() {
-        let target =
-            Target::new("http://h:1/s", "/api/file/upload").with("path", "/tmp/a b+ü&?#%").with_some("x", None);
+        let target = Target::new("http://h:1/s/api", "http://h:1/s".len(), "/file/upload");
+        let target = target.with("path", "/tmp/a b+ü&?#%").with_some("x", None);
         assert_eq!(target.uri(), "http://h:1/s/api/file/upload?path=/tmp/a%20b%2B%C3%BC%26%3F%23%25");
         assert_eq!(target.with("y", "1").to_string(), "/api/file/upload");
     }

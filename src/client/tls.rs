@@ -117,9 +117,10 @@ fn certificate_reason(why: &CertificateError, host: &str) -> String {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("the certificate is for another name than {host} ({why})")
         }
-        CertificateError::UnknownIssuer => {
-            "the certificate is from an unknown authority; if it is your own, name its PEM file as `ca_file`".to_owned()
-        }
+        // A bad signature is what an authority looks like that was made anew under its old name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
+            "the certificate is from an unknown authority ({why}); if it is your own, name its PEM file as `ca_file`"
+        ),
         _ => format!("the certificate cannot be used: {why}"),
     }
 }

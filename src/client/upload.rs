@@ -15,13 +15,13 @@ use futures::{
     stream::{self, LocalBoxStream},
 };
 use log::debug;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::{
     agent_client::AgentClient,
     body::{self, Bounds},
     broken::{self, Broken},
-    exchange::{late, uri},
+    exchange::{late, note, uri},
     limits::ClientLimits,
     source::UploadBody,
 };
@@ -56,6 +56,7 @@ impl AgentClient {
         let result = progress.wait(sending, self.limits(), &name).await;
         let mut answer = result.map_err(|broken| progress.explain(broken))?;
         debug!("{name}: {}", answer.status());
+        note(answer.status(), &lent.watch);
         if !answer.status().is_success() {
             return Err(self.refusal(&mut answer).await);
         }
@@ -154,11 +155,13 @@ impl Progress {
         let mut sending = pin!(sending);
         let start = Instant::now();
         loop {
+            // A look now and then is enough, and cheaper than being woken with each piece.
+            if let Ok(result) = timeout(limits.idle_timeout / 4, sending.as_mut()).await {
+                return result.map_err(broken::judge);
+            }
             let (since, patience) = self.patience(start, limits);
-            match timeout_at(since + patience, sending.as_mut()).await {
-                Ok(result) => return result.map_err(broken::judge),
-                Err(_) if self.patience(start, limits).0 == since => return Err(late(name, patience, false)),
-                Err(_) => {}
+            if since.elapsed() >= patience {
+                return Err(late(name, patience, false));
             }
         }
     }

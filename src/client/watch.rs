@@ -40,12 +40,12 @@ impl Watch {
         self.ends.get()
     }
 
-    /// Notes that a connection is out of step with its peer, so that the pool must not lend it again.
+    /// Notes that the pool must not lend one of its connections again.
     pub(super) fn taint(&self) {
         self.tainted.set(true);
     }
 
-    /// Whether the pool may hold a connection that is out of step.
+    /// Whether the pool may hold a connection that it must not lend again.
     pub(super) fn is_tainted(&self) -> bool {
         self.tainted.get()
     }

@@ -48,19 +48,21 @@ async fn five_hundred_workspaces_behind_one_gateway() {
     assert!(names.iter().all(|name| outputs[name] == format!("{name}\n")), "a result of another workspace");
 
     // 50 routes vanish while commands run: those, and only those, are gone. The commands end by themselves when the
-    // file appears, which is after the routes were deleted.
+    // file appears, which is when the first 50 targets have ended.
     let go = gateway.folder().join("go");
-    let wait = format!("while [ ! -e '{}' ]; do sleep 0.2; done; echo \"$NAME\"", go.display());
+    let wait = format!("while [ ! -e '{}' ]; do sleep 1; done; echo \"$NAME\"", go.display());
     let command = ExecuteCommand::new(wait).with_env("NAME", "{workspace}").with_timeout(None);
-    let mut started = 0;
+    let (mut started, mut finished) = (0, 0);
     let spec = RunSpec::command(Selector::all(), command).with_fanout(WORKSPACES);
     let (outcomes, outputs) = run(&fleet, spec, |event| {
-        if matches!(event, RunEventKind::TargetStarted { .. }) {
-            started += 1;
-            if started == WORKSPACES {
+        started += usize::from(matches!(event, RunEventKind::TargetStarted { .. }));
+        finished += usize::from(matches!(event, RunEventKind::TargetFinished(_)));
+        match event {
+            RunEventKind::TargetStarted { .. } if started == WORKSPACES => {
                 (0..DELETED).for_each(|id| gateway.delete_route(id));
-                std::fs::write(&go, "").unwrap();
             }
+            RunEventKind::TargetFinished(_) if finished == DELETED => std::fs::write(&go, "").unwrap(),
+            _ => {}
         }
     })
     .await;

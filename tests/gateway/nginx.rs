@@ -11,12 +11,12 @@ use std::{
 use tempfile::TempDir;
 
 /// The header without which the gateway lets nobody in.
-pub const HEADER: &str = "X-Gateway-Token";
+pub(crate) const HEADER: &str = "X-Gateway-Token";
 /// Its value.
-pub const HEADER_VALUE: &str = "let-me-in";
+pub(crate) const HEADER_VALUE: &str = "let-me-in";
 
 /// The nginx of this machine, or a loud word that there is none.
-pub fn find() -> Option<PathBuf> {
+pub(crate) fn find() -> Option<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&folders).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
     let found = folders.map(|folder| folder.join("nginx")).find(|path| path.is_file());
@@ -28,12 +28,12 @@ pub fn find() -> Option<PathBuf> {
 }
 
 /// The path under which a workspace is served.
-pub fn route(id: usize) -> String {
+pub(crate) fn route(id: usize) -> String {
     format!("/s/ws-{id}")
 }
 
 /// A running nginx. It is ended when this is dropped.
-pub struct Gateway {
+pub(crate) struct Gateway {
     folder: TempDir,
     port: u16,
     nginx: Child,
@@ -41,7 +41,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts a gateway that serves so many workspaces, all from one agent server.
-    pub fn start(nginx: &Path, agent: &str, workspaces: usize) -> Self {
+    pub(crate) fn start(nginx: &Path, agent: &str, workspaces: usize) -> Self {
         let folder = TempDir::new().unwrap();
         make_certificates(folder.path());
         fs::create_dir(folder.path().join("routes")).unwrap();
@@ -74,22 +74,22 @@ impl Gateway {
     }
 
     /// The address of a path.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.port)
     }
 
     /// The certificate of the authority that vouches for the gateway.
-    pub fn ca_file(&self) -> PathBuf {
+    pub(crate) fn ca_file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
     /// A folder that is removed with the gateway.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// Takes a workspace away, as a platform does whose sandbox has ended.
-    pub fn delete_route(&self, id: usize) {
+    pub(crate) fn delete_route(&self, id: usize) {
         fs::remove_file(self.folder.path().join("routes").join(format!("ws-{id}"))).unwrap();
     }
 }

@@ -1,0 +1,166 @@
+use std::{io, rc::Rc};
+
+use serde::Serialize;
+
+use super::{
+    body::Body,
+    timestamp::{self, Micros},
+};
+use crate::protocol::EventId;
+
+/// A command as it was taken.
+#[derive(Debug)]
+pub(super) struct CommandRecord {
+    pub(super) id: EventId,
+    pub(super) at: Micros,
+    pub(super) command: Box<str>,
+    pub(super) cwd: Option<Box<str>>,
+    pub(super) timeout: i64,
+}
+
+/// A piece of a command's output; the one with an exit code is the last.
+#[derive(Debug)]
+pub(super) struct OutputRecord {
+    pub(super) id: EventId,
+    pub(super) at: Micros,
+    pub(super) command_id: EventId,
+    pub(super) order: u32,
+    pub(super) exit_code: Option<i32>,
+    pub(super) stdout: Option<Body>,
+    pub(super) stderr: Option<Body>,
+}
+
+impl OutputRecord {
+    pub(super) fn bodies(&self) -> impl Iterator<Item = &Body> {
+        self.stdout.iter().chain(&self.stderr)
+    }
+}
+
+/// An entry of the log.
+#[derive(Debug, Clone)]
+pub(super) enum Event {
+    Command(Rc<CommandRecord>),
+    Output(Rc<OutputRecord>),
+}
+
+impl Event {
+    pub(super) fn at(&self) -> Micros {
+        match self {
+            Self::Command(command) => command.at,
+            Self::Output(output) => output.at,
+        }
+    }
+
+    /// The name under which a page refers to it.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Command(command) => format!("{}_BashCommand_{}", timestamp::to_digits(command.at), command.id),
+            Self::Output(output) => {
+                format!("{}_BashOutput_{}_{}", timestamp::to_digits(output.at), output.command_id, output.id)
+            }
+        }
+    }
+
+    /// How many bytes of text it carries.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Command(command) => command.command.len(),
+            Self::Output(output) => output.bodies().map(Body::len).sum(),
+        }
+    }
+
+    /// Its JSON. Reads spilled text on a thread for blocking work.
+    ///
+    /// # Errors
+    /// The spill file cannot be read.
+    pub(super) async fn to_json(&self) -> io::Result<String> {
+        match self {
+            Self::Command(command) => Ok(command_json(command)),
+            Self::Output(output) => {
+                let stdout = text_of(output.stdout.as_ref()).await?;
+                let stderr = text_of(output.stderr.as_ref()).await?;
+                Ok(output_json(output, stdout.as_deref(), stderr.as_deref()))
+            }
+        }
+    }
+}
+
+/// A body's text, borrowed where it is in memory.
+pub(super) async fn text_of(body: Option<&Body>) -> io::Result<Option<std::borrow::Cow<'_, str>>> {
+    match body {
+        None => Ok(None),
+        Some(Body::Memory(text)) => Ok(Some(text.as_ref().into())),
+        Some(Body::Spilled(extent)) => {
+            let extent = extent.clone();
+            let text = tokio::task::spawn_blocking(move || extent.read()).await.map_err(io::Error::other)??;
+            Ok(Some(text.into()))
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CommandWire<'a> {
+    command: &'a str,
+    cwd: Option<&'a str>,
+    timeout: i64,
+    id: EventId,
+    timestamp: String,
+    kind: &'static str,
+}
+
+/// The fields of a `BashOutput` in the order in which the real server writes them.
+#[derive(Serialize)]
+struct OutputWire<'a> {
+    id: EventId,
+    timestamp: String,
+    command_id: EventId,
+    order: u32,
+    exit_code: Option<i32>,
+    stdout: Option<&'a str>,
+    stderr: Option<&'a str>,
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+struct ErrorWire<'a> {
+    id: EventId,
+    timestamp: String,
+    code: &'a str,
+    detail: &'a str,
+    kind: &'static str,
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    // Serialising plain fields into memory cannot fail; an empty object would be seen as malformed, not as an event.
+    serde_json::to_string(value).unwrap_or_else(|_| "{}".to_owned())
+}
+
+pub(super) fn command_json(command: &CommandRecord) -> String {
+    to_json(&CommandWire {
+        command: &command.command,
+        cwd: command.cwd.as_deref(),
+        timeout: command.timeout,
+        id: command.id,
+        timestamp: timestamp::to_rfc3339(command.at),
+        kind: "BashCommand",
+    })
+}
+
+pub(super) fn output_json(output: &OutputRecord, stdout: Option<&str>, stderr: Option<&str>) -> String {
+    to_json(&OutputWire {
+        id: output.id,
+        timestamp: timestamp::to_rfc3339(output.at),
+        command_id: output.command_id,
+        order: output.order,
+        exit_code: output.exit_code,
+        stdout,
+        stderr,
+        kind: "BashOutput",
+    })
+}
+
+/// What the event socket answers to a frame that it cannot use.
+pub(super) fn error_json(code: &str, detail: &str) -> String {
+    let timestamp = timestamp::to_rfc3339(timestamp::now());
+    to_json(&ErrorWire { id: EventId::random(), timestamp, code, detail, kind: "BashError" })
+}

@@ -1,0 +1,239 @@
+use std::{
+    io,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    rc::Rc,
+    time::Duration,
+};
+
+use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessSession};
+use rustix::process::Pid;
+use tokio::{
+    process::Command,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    event::CommandRecord,
+    process_tree::{Target, end_all},
+    pump::Pump,
+    service::BashService,
+};
+use crate::agent::http::os_error_text;
+
+const SHELL: &str = "/bin/sh";
+/// The exit code of a command that ran out of time, or that never ran.
+const NO_EXIT_CODE: i32 = -1;
+/// Text of a stream above this size is not put into the last event but into a chunk of its own, because the last event
+/// stays in memory.
+const LAST_EVENT_BYTES: usize = 16 << 10;
+/// How long the streams of a command may stay open after all its processes that can be found are gone.
+const LINGER: Duration = Duration::from_millis(200);
+/// No timer needs to be longer.
+const LONGEST_TIMEOUT_SECONDS: u64 = 10 * 365 * 24 * 3600;
+
+/// Runs a command to its end and records what it wrote.
+pub(super) async fn run(service: Rc<BashService>, command: Rc<CommandRecord>, stop: CancellationToken) {
+    let (exit_code, stdout, stderr) = match spawn(&service, &command) {
+        Ok(child) => Supervised::new(&service, &command, child).run(stop).await,
+        Err(problem) => (NO_EXIT_CODE, String::new(), format!("Error executing command: {problem}")),
+    };
+    service.finish(command.id, exit_code, stdout, stderr).await;
+}
+
+/// Starts the shell in a session of its own.
+fn spawn(service: &BashService, command: &CommandRecord) -> Result<Box<dyn ChildWrapper>, String> {
+    if command.command.contains('\0') || command.cwd.as_ref().is_some_and(|cwd| cwd.contains('\0')) {
+        return Err("embedded null byte".to_owned());
+    }
+    let cwd = working_directory(service.root(), command.cwd.as_deref());
+    let wrapped = CommandWrap::with_new(SHELL, |shell: &mut Command| {
+        shell.arg("-c").arg(&*command.command);
+        if let Some(cwd) = &cwd {
+            shell.current_dir(cwd);
+        }
+        service.environment().apply_marked(shell, command.id);
+        shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    })
+    .wrap(ProcessSession)
+    .spawn();
+    // The session's own wrapper would also wait for processes that outlive the shell.
+    wrapped.map(ChildWrapper::into_inner).map_err(|error| spawn_problem(&error, command.cwd.as_deref(), cwd.as_deref()))
+}
+
+/// Where a command runs. A relative directory is one below the root.
+fn working_directory(root: Option<&Path>, asked: Option<&str>) -> Option<PathBuf> {
+    match (root, asked) {
+        (Some(root), asked) => Some(asked.map_or_else(|| root.to_owned(), |cwd| root.join(cwd))),
+        (None, asked) => asked.map(PathBuf::from),
+    }
+}
+
+/// Words a failed start as Python does: it names the directory when that was the problem, else the shell.
+fn spawn_problem(error: &io::Error, asked: Option<&str>, cwd: Option<&Path>) -> String {
+    let unusable = cwd.is_some_and(|cwd| error.kind() != io::ErrorKind::ArgumentListTooLong && !is_enterable(cwd));
+    match (unusable, asked, cwd) {
+        (true, Some(asked), _) => os_error_text(error, Path::new(asked)),
+        (true, None, Some(cwd)) => os_error_text(error, cwd),
+        _ => os_error_text(error, Path::new(SHELL)),
+    }
+}
+
+fn is_enterable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_dir()
+}
+
+/// Why the reading of a command's output ended.
+enum End {
+    /// Every process had closed both streams, and the shell has exited.
+    Exited(Option<ExitStatus>),
+    Stopped,
+    TimedOut,
+}
+
+/// A running command.
+struct Supervised<'a> {
+    service: &'a BashService,
+    command: &'a CommandRecord,
+    child: Box<dyn ChildWrapper>,
+    pump: Pump,
+}
+
+impl<'a> Supervised<'a> {
+    fn new(service: &'a BashService, command: &'a CommandRecord, mut child: Box<dyn ChildWrapper>) -> Self {
+        let pump = Pump::new(child.stdout().take(), child.stderr().take());
+        Self { service, command, child, pump }
+    }
+
+    /// Gives the exit code and the text that is left for the last event.
+    async fn run(mut self, stop: CancellationToken) -> (i32, String, String) {
+        let end = self.read_until_end(&stop).await;
+        let (status, exit_code) = match end {
+            End::Exited(status) => (status, None),
+            End::Stopped => (self.end_processes(false).await, None),
+            End::TimedOut => (self.end_processes(true).await, Some(NO_EXIT_CODE)),
+        };
+        let (mut stdout, mut stderr) = self.pump.take_rest();
+        if stdout.len() > LAST_EVENT_BYTES {
+            self.service.add_chunk(self.command.id, std::mem::take(&mut stdout), true).await;
+        }
+        if stderr.len() > LAST_EVENT_BYTES {
+            self.service.add_chunk(self.command.id, std::mem::take(&mut stderr), false).await;
+        }
+        (exit_code.or_else(|| status.and_then(exit_code_of)).unwrap_or(NO_EXIT_CODE), stdout, stderr)
+    }
+
+    async fn read_until_end(&mut self, stop: &CancellationToken) -> End {
+        let seconds = u64::try_from(self.command.timeout).unwrap_or(0).min(LONGEST_TIMEOUT_SECONDS);
+        if seconds == 0 {
+            return End::TimedOut;
+        }
+        let deadline = sleep_until(Instant::now() + Duration::from_secs(seconds));
+        tokio::pin!(deadline);
+        loop {
+            let flush_at = self.pump.flush_at();
+            let flush = async {
+                match flush_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return End::Stopped,
+                () = &mut deadline => return End::TimedOut,
+                () = flush => {}
+                () = self.pump.read(), if !self.pump.has_ended() => {}
+                // Not before the streams have ended: as long as the shell has not been waited for, its number, by
+                // which the command's processes are found, is not given away.
+                status = self.child.wait(), if self.pump.has_ended() => return End::Exited(status.ok()),
+            }
+            self.flush_due().await;
+        }
+    }
+
+    async fn flush_due(&mut self) {
+        if self.pump.has_ended() {
+            // The last event is about to take what is left.
+            return;
+        }
+        let (stdout, stderr) = self.pump.take_due();
+        if let Some(text) = stdout {
+            self.service.add_chunk(self.command.id, text, true).await;
+        }
+        if let Some(text) = stderr {
+            self.service.add_chunk(self.command.id, text, false).await;
+        }
+    }
+
+    /// Ends every process. What they write meanwhile is kept after a stop; after a timeout it is not, as in the real server.
+    async fn end_processes(&mut self, timed_out: bool) -> Option<ExitStatus> {
+        if self.command.timeout > 0 {
+            self.pump.read_what_is_there().await;
+        }
+        let leader = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let kept = if timed_out { Some(self.pump.take_rest()) } else { None };
+        if let Some(leader) = leader {
+            let mut ending = std::pin::pin!(end_all(Target { id: self.command.id, leader }));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut ending => break,
+                    () = self.pump.read(), if !self.pump.has_ended() => {}
+                }
+                if timed_out {
+                    self.pump.take_rest();
+                } else {
+                    self.flush_due().await;
+                }
+            }
+        }
+        self.drain(timed_out).await;
+        let status = timeout(Duration::from_secs(1), self.child.wait()).await.ok().and_then(Result::ok);
+        if let Some((stdout, stderr)) = kept {
+            self.pump.put_back(stdout, stderr);
+        }
+        status
+    }
+
+    /// Reads the streams to their end, unless a process that cannot be found holds them open.
+    async fn drain(&mut self, discard: bool) {
+        let drained = async {
+            if discard {
+                return self.pump.discard().await;
+            }
+            while !self.pump.has_ended() {
+                self.pump.read().await;
+                self.flush_due().await;
+            }
+        };
+        let _ = timeout(LINGER, drained).await;
+    }
+}
+
+/// The exit code, or the negative of the signal that ended the shell.
+fn exit_code_of(status: ExitStatus) -> Option<i32> {
+    status.code().or_else(|| status.signal().map(|signal| -signal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_directory_is_below_the_root() {
+        let root = Path::new("/r");
+        assert_eq!(working_directory(Some(root), None), Some("/r".into()));
+        assert_eq!(working_directory(Some(root), Some("a")), Some("/r/a".into()));
+        assert_eq!(working_directory(Some(root), Some("/a")), Some("/a".into()));
+        assert_eq!(working_directory(None, None), None);
+    }
+
+    #[test]
+    fn a_signal_is_a_negative_exit_code() {
+        assert_eq!(exit_code_of(ExitStatus::from_raw(3 << 8)), Some(3));
+        assert_eq!(exit_code_of(ExitStatus::from_raw(15)), Some(-15));
+    }
+}

@@ -1,0 +1,13 @@
+//! Answers, errors and request parsing in the manner of the server that this one stands in for.
+
+mod body;
+mod checks;
+mod error;
+mod json_error;
+mod query;
+
+pub(crate) use body::{drain, read_json};
+pub(crate) use checks::{Bounds, Checks, Fault, integer, uuid};
+pub(crate) use error::{ApiError, ApiResult, os_error_text, python_repr};
+pub(crate) use json_error::json_fault;
+pub(crate) use query::QueryParams;

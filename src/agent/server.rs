@@ -1,0 +1,196 @@
+use std::{
+    fmt,
+    io::{self, Write},
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    thread,
+};
+
+use actix_web::web;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{AgentConfig, AgentError, accept, state::AgentState};
+
+/// An agent server that listens but does not serve yet. Connections that come before [`run`](Self::run) wait.
+pub struct AgentServer {
+    config: AgentConfig,
+    listener: TcpListener,
+    address: SocketAddr,
+    control: Control,
+}
+
+/// What a server and its handles share.
+#[derive(Debug, Clone, Default)]
+struct Control {
+    stop: CancellationToken,
+    done: CancellationToken,
+}
+
+/// A handle of an agent server that may be running on another thread.
+///
+/// The handle that [`AgentServer::spawn`] gives stops the server when it is dropped, without waiting for it. One from
+/// [`AgentServer::handle`] does not.
+#[derive(Debug)]
+pub struct AgentHandle {
+    address: SocketAddr,
+    control: Control,
+    stops_on_drop: bool,
+}
+
+impl fmt::Debug for AgentServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentServer").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl AgentServer {
+    /// Takes the address of a configuration.
+    ///
+    /// # Errors
+    /// The host does not resolve, the address is taken, others could reach it and there is no session key, or the root is
+    /// no directory.
+    pub fn bind(mut config: AgentConfig) -> Result<Self, AgentError> {
+        if let Some(root) = &config.root {
+            config.root = Some(usable_root(root)?);
+        }
+        let asked = (config.host.as_str(), config.port);
+        let host_error = |source| AgentError::Host { host: config.host.clone(), source };
+        let mut addresses = asked.to_socket_addrs().map_err(host_error)?;
+        let nothing = || host_error(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
+        let address = addresses.next().ok_or_else(nothing)?;
+        if !address.ip().is_loopback() && config.session_keys.is_empty() {
+            return Err(AgentError::OpenToOthers { address });
+        }
+        let bind_error = |source| AgentError::Bind { address, source };
+        let listener = TcpListener::bind(address).map_err(bind_error)?;
+        listener.set_nonblocking(true).map_err(bind_error)?;
+        let address = listener.local_addr().map_err(bind_error)?;
+        Ok(Self { config, listener, address, control: Control::default() })
+    }
+
+    /// The address it listens on, with the port that was picked.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its base URL, as in `http://127.0.0.1:41234`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        url_of(self.address)
+    }
+
+    /// A handle by which it can be stopped from elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> AgentHandle {
+        AgentHandle { address: self.address, control: self.control.clone(), stops_on_drop: false }
+    }
+
+    /// Serves until a handle stops it, then stops its commands.
+    ///
+    /// It runs on the current thread, which must be an actix arbiter or within a tokio `LocalSet`.
+    ///
+    /// # Errors
+    /// The listening socket cannot be used by this thread's runtime.
+    pub async fn run(self) -> Result<(), AgentError> {
+        // Also when this future is dropped, nobody must wait for ever.
+        let _done = self.control.done.clone().drop_guard();
+        let listener = tokio::net::TcpListener::from_std(self.listener).map_err(AgentError::Start)?;
+        let state = AgentState::new(&self.config, self.address.port(), self.control.stop.clone());
+        let served =
+            accept::serve(listener, web::Data::new(state), self.config.max_connections, self.control.stop).await;
+        served.map_err(AgentError::Start)
+    }
+
+    /// Takes the address and serves on a thread of its own.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); also when the thread cannot be started.
+    pub fn spawn(config: AgentConfig) -> Result<AgentHandle, AgentError> {
+        let server = Self::bind(config)?;
+        let mut handle = server.handle();
+        handle.stops_on_drop = true;
+        // Made here, so that a failure is an error of the call.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Start)?;
+        let serve = move || {
+            let local = tokio::task::LocalSet::new();
+            if let Err(error) = local.block_on(&runtime, server.run()) {
+                log::error!("{error}");
+            }
+        };
+        thread::Builder::new().name("wsfleet-agent".to_owned()).spawn(serve).map_err(AgentError::Start)?;
+        Ok(handle)
+    }
+}
+
+impl AgentHandle {
+    /// The address the server listens on.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The server's base URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        url_of(self.address)
+    }
+
+    /// Stops the server and its commands, and waits until both have ended. May be called more than once and from any
+    /// runtime.
+    pub async fn stop(&self) {
+        self.control.stop.cancel();
+        self.control.done.cancelled().await;
+    }
+
+    /// The same for code outside of any runtime. It must not be called on the thread that the server runs on.
+    pub fn stop_blocking(&self) {
+        futures::executor::block_on(self.stop());
+    }
+}
+
+impl Drop for AgentHandle {
+    fn drop(&mut self) {
+        if self.stops_on_drop {
+            self.control.stop.cancel();
+        }
+    }
+}
+
+fn url_of(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+/// The root as an absolute path.
+fn usable_root(root: &std::path::Path) -> Result<std::path::PathBuf, AgentError> {
+    let error = |source| AgentError::Root { path: root.to_owned(), source };
+    let found = root.canonicalize().map_err(error)?;
+    if found.is_dir() { Ok(found) } else { Err(error(io::ErrorKind::NotADirectory.into())) }
+}
+
+/// Serves until SIGTERM or SIGINT, then stops the commands and returns.
+///
+/// When it is ready it prints one line, `wsfleet agent listening on http://127.0.0.1:41234`. It needs the same thread as
+/// [`AgentServer::run`].
+///
+/// # Errors
+/// As [`AgentServer::bind`]; also when signals cannot be handled or the line cannot be printed.
+pub async fn serve_until_signal(config: AgentConfig) -> Result<(), AgentError> {
+    let server = AgentServer::bind(config)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Start)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Start)?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "wsfleet agent listening on {}", server.url())
+        .and_then(|()| out.flush())
+        .map_err(AgentError::Start)?;
+    drop(out);
+    let handle = server.handle();
+    let mut serving = std::pin::pin!(server.run());
+    tokio::select! {
+        served = &mut serving => return served,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    handle.control.stop.cancel();
+    serving.await
+}

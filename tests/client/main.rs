@@ -1,0 +1,11 @@
+//! The client against servers that misbehave, over real sockets.
+#![expect(unreachable_pub, reason = "nothing of a test can be reached from outside")]
+
+mod answers;
+mod connections;
+mod downloads;
+mod proxy;
+mod server;
+mod socket;
+mod tls;
+mod uploads;

@@ -1,0 +1,148 @@
+//! Whom the client trusts.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::PrivateKeyDer;
+use tempfile::TempDir;
+use workspace_fleet::{
+    Connection, Effect,
+    client::{AgentClient, ClientLimits, SharedTls, Transport},
+};
+
+use crate::{proxy::serve_proxy, server::*};
+
+/// An authority, and the PEM file that says so.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, folder }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// Starts a server with a certificate for `name`, which answers one request on each connection.
+    fn serve(&self, name: &str, is_expired: bool) -> SocketAddr {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        if is_expired {
+            params.not_before = date_time_ymd(2001, 1, 1);
+            params.not_after = date_time_ymd(2002, 1, 1);
+        }
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = Arc::new(config);
+        std::thread::spawn(move || {
+            for tcp in listener.incoming().flatten() {
+                let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), tcp);
+                let mut space = [0; 4096];
+                if stream.read(&mut space).is_ok_and(|length| length > 0) {
+                    stream.write_all(json(ALIVE).as_bytes()).ok();
+                    stream.flush().ok();
+                }
+            }
+        });
+        address
+    }
+}
+
+fn secure(host: &str, port: u16) -> Connection {
+    Connection::new(&format!("https://{host}:{port}")).unwrap()
+}
+
+async fn refused(connection: &Connection) -> String {
+    let client = client_with(connection, ClientLimits::default());
+    let (kind, effect, text) = told(&client.start_bash_command(&start(), None).await.unwrap_err());
+    assert_eq!((kind, effect), ("tls", Effect::NotSent), "{text}");
+    text
+}
+
+#[actix_rt::test]
+async fn a_server_of_a_given_authority_is_trusted_by_name_and_by_address() {
+    let authority = Authority::new();
+    let port = authority.serve("localhost", false).port();
+    let connection = secure("localhost", port).with_ca_file(authority.file());
+    client_with(&connection, ClientLimits::default()).alive().await.unwrap();
+
+    let port = authority.serve("127.0.0.1", false).port();
+    let connection = secure("127.0.0.1", port).with_ca_file(authority.file());
+    client_with(&connection, ClientLimits::default()).alive().await.unwrap();
+}
+
+#[actix_rt::test]
+async fn tls_goes_through_a_proxy_too() {
+    let authority = Authority::new();
+    let port = authority.serve("localhost", false).port();
+    let (proxy, tunnels) = serve_proxy();
+    let connection = secure("localhost", port).with_ca_file(authority.file());
+    let connection = connection.with_proxy(&format!("http://me:pw@{proxy}")).unwrap();
+    client_with(&connection, ClientLimits::default()).alive().await.unwrap();
+    assert_eq!(tunnels.borrow()[0].line(), format!("CONNECT localhost:{port} HTTP/1.1"));
+}
+
+#[actix_rt::test]
+async fn a_certificate_for_another_name_is_refused() {
+    let authority = Authority::new();
+    let port = authority.serve("elsewhere.example", false).port();
+    let text = refused(&secure("localhost", port).with_ca_file(authority.file())).await;
+    assert!(text.contains("another name than localhost"), "{text}");
+}
+
+#[actix_rt::test]
+async fn an_expired_certificate_is_refused() {
+    let authority = Authority::new();
+    let port = authority.serve("localhost", true).port();
+    let text = refused(&secure("localhost", port).with_ca_file(authority.file())).await;
+    assert!(text.contains("expired"), "{text}");
+}
+
+#[actix_rt::test]
+async fn a_certificate_of_an_unknown_authority_is_refused() {
+    let port = Authority::new().serve("localhost", false).port();
+    let text = refused(&secure("localhost", port).with_ca_file(Authority::new().file())).await;
+    assert!(text.contains("unknown authority") && text.contains("ca_file"), "{text}");
+}
+
+#[actix_rt::test]
+async fn a_server_without_tls_is_told() {
+    let (address, _) = serve(|_, mut peer| async move {
+        peer.write("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+        peer.hang().await;
+    });
+    let text = refused(&secure("127.0.0.1", address.port()).with_ca_file(Authority::new().file())).await;
+    assert!(text.contains("does not speak TLS"), "{text}");
+}
+
+#[actix_rt::test]
+async fn a_ca_file_that_is_missing_is_found_before_anything_is_sent() {
+    let connection = secure("localhost", 1).with_ca_file("/nowhere/ca.pem");
+    let transport = Transport::new(&SharedTls::new());
+    let failure = AgentClient::new(&connection, &transport, ClientLimits::default()).unwrap_err();
+    assert_eq!((failure.kind.name(), failure.effect), ("invalid_input", Effect::NotSent));
+    assert!(failure.to_string().contains("/nowhere/ca.pem"), "{failure}");
+}
