@@ -108,7 +108,9 @@ fn by_url(
         connection = connection.with_api_key(key);
     }
     for (name, value) in &defaults.headers {
-        connection = connection.with_header(name, value.clone()).map_err(|failure| bad(failure.kind.to_string()))?;
+        connection = connection
+            .with_header(name, value.clone())
+            .map_err(|failure| InventoryError::BadUrl { reason: format!("--header: {}", failure.kind) })?;
     }
     if let Some(ca_file) = &defaults.ca_file {
         connection = connection.with_ca_file(ca_file);
