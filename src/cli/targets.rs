@@ -1,12 +1,16 @@
 //! From the target flags to the workspaces that are meant.
 
-use std::{io::Read as _, path::Path};
+use std::{
+    collections::BTreeSet,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use etcetera::BaseStrategy as _;
 
 use super::{args::TargetArgs, error::CliError, interrupt::Interrupt, local::LocalAgents};
 use crate::{
-    WorkspaceConfig,
+    TlsRoots, WorkspaceConfig,
     inventory::{
         Inventory, InventoryError, Lookup, Target, TargetQuery, UrlDefaults, find_inventory, parse_hostfile,
         parse_target_list, resolve,
@@ -32,12 +36,30 @@ pub(super) fn configs(
         Some(count) => agents.start(count, interrupt)?,
         None => from_flags(args)?,
     };
+    check_roots(&configs)?;
     if let Some(timeout) = args.connect_timeout {
         for config in &mut configs {
             config.limits.connect_timeout = timeout;
         }
     }
     Ok(configs)
+}
+
+/// Opens the certificate files once, so that a wrong path is told before anything is sent.
+fn check_roots(configs: &[WorkspaceConfig]) -> Result<(), CliError> {
+    let files: BTreeSet<&PathBuf> = configs
+        .iter()
+        .filter_map(|config| match &config.connection.tls_roots {
+            TlsRoots::File(file) => Some(file),
+            TlsRoots::System => None,
+        })
+        .collect();
+    for file in files {
+        std::fs::File::open(file).map_err(|error| {
+            CliError::usage(format!("can not read the certificate authorities of {}: {error}", file.display()))
+        })?;
+    }
+    Ok(())
 }
 
 fn from_flags(args: &TargetArgs) -> Result<Vec<WorkspaceConfig>, InventoryError> {
@@ -49,7 +71,7 @@ fn from_flags(args: &TargetArgs) -> Result<Vec<WorkspaceConfig>, InventoryError>
     resolve(&query(args)?, &url_defaults(args), &lookup)
 }
 
-fn find(why: &str) -> Result<std::path::PathBuf, InventoryError> {
+fn find(why: &str) -> Result<PathBuf, InventoryError> {
     let config_folder = etcetera::choose_base_strategy().ok().map(|strategy| strategy.config_dir());
     // Relative to the working directory, so that messages are short.
     find_inventory(Path::new(""), config_folder.as_deref(), why)

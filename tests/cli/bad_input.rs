@@ -113,6 +113,19 @@ fn relative_remote_path() {
 }
 
 #[test]
+fn missing_certificate_file() {
+    let place = Place::new();
+    let ended = place.run(&["ping", "-w", "https://127.0.0.1:1", "--ca-file", "no.pem"]).expect(2);
+    ended.says(&["certificate authorities of no.pem", "No such file"]);
+    place.file(
+        "sub/wsfleet.toml",
+        "[[workspace]]\nname = \"a\"\nhost = \"https://127.0.0.1:1\"\nca_file = \"no.pem\"\n",
+    );
+    let ended = place.run(&["ping", "-a", "--inventory", "sub/wsfleet.toml"]).expect(2);
+    ended.says(&["sub/no.pem", "No such file"]);
+}
+
+#[test]
 fn non_utf8_local_path() {
     let place = Place::new();
     for args in [&["upload", "--local", "1"][..], &["download", "--local", "1", "/etc/hostname"]] {

@@ -3,10 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 use secrecy::SecretString;
 
-/// Run an agent server on this machine
-///
-/// It speaks the API of OpenHands agent servers, prints one line with its address when it is ready, and ends on SIGTERM or
-/// SIGINT, with the commands that it runs. Whoever can reach it and has the key can run commands as you.
+/// Of `agent`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct AgentArgs {
     /// The address or name to listen on; any but a loopback address needs a session key

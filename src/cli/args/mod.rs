@@ -29,10 +29,22 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run a command on workspaces
+    ///
+    /// The words of COMMAND are joined by spaces, as ssh does, and given to the /bin/sh of each workspace: quote what your
+    /// own shell must not touch, as in wsfleet run -a -- 'echo $HOME'.
+    ///
+    /// Output is printed workspace by workspace as they finish; --stream prints it line by line as it comes. What a command
+    /// writes to its stderr goes to stderr here, each line marked with the workspace.
+    ///
+    /// Ctrl-C stops the commands on the workspaces and reports what was gathered; a second one leaves at once.
+    #[command(after_help = EXIT_CODES)]
     Run(Box<RunArgs>),
     /// Copy a local file to workspaces
     Upload(Box<UploadArgs>),
     /// Copy a file of workspaces to here
+    ///
+    /// {workspace} in DEST becomes the workspace's name, with `_` for each `/` in it. From more than one workspace, DEST
+    /// without {workspace} is a directory: the files become DEST/<workspace>/<name of SRC>.
     Download(Box<DownloadArgs>),
     /// List the changed files of a git repository
     Changes(Box<ChangesArgs>),
@@ -43,6 +55,9 @@ pub(super) enum Command {
     /// Show which server a workspace runs
     Info(Box<PlainArgs>),
     /// Run an agent server on this machine
+    ///
+    /// It speaks the API of OpenHands agent servers, prints one line with its address when it is ready, and ends on SIGTERM or
+    /// SIGINT, with the commands that it runs. Whoever can reach it and has the key can run commands as you.
     Agent(AgentArgs),
 }
 

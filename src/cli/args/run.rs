@@ -4,26 +4,18 @@ use clap::Args;
 
 use super::{OutputArgs, SecretVariable, TargetArgs, Variable, duration::parse_duration};
 
-/// Run a command on workspaces
-///
-/// The words of COMMAND are joined by spaces, as ssh does, and given to the /bin/sh of each workspace: quote what your
-/// own shell must not touch, as in wsfleet run -a -- 'echo $HOME'.
-///
-/// Output is printed workspace by workspace as they finish; --stream prints it line by line as it comes. What a command
-/// writes to its stderr goes to stderr here, each line marked with the workspace.
-///
-/// Ctrl-C stops the commands on the workspaces and reports what was gathered; a second one leaves at once.
+/// Of `run`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RunArgs {
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub(in crate::cli) words: Vec<String>,
+
     #[command(flatten)]
     pub(in crate::cli) targets: TargetArgs,
 
     #[command(flatten)]
     pub(in crate::cli) output: OutputArgs,
-
-    /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
-    pub(in crate::cli) words: Vec<String>,
 
     /// Print output as it comes, each line marked with its workspace
     #[arg(long, help_heading = "Output")]
@@ -60,7 +52,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(long, help_heading = "Command")]
     pub(in crate::cli) stdin: bool,
 
-    /// Exit with the largest exit code of the commands
+    /// Exit with the largest exit code of the commands, where a signal N counts as 128+N
     #[arg(short = 'S', long, help_heading = "Command")]
     pub(in crate::cli) maxrc: bool,
 }
