@@ -139,7 +139,7 @@ impl Download {
             Some(_) => None,
             // Without a length the last chunk says that all has come, and the connection stays. Any connection of the
             // pool that ended meanwhile may have been this one.
-            None if self.watch.ends() != self.ends => Some(Failure::protocol(format!(
+            None if self.watch.ends() != self.ends => Some(Failure::cut_short(format!(
                 "the answer to {} may be cut short: its connection ended after {} bytes, and it has no length",
                 self.name, self.got
             ))),
