@@ -108,6 +108,9 @@ async fn next(
 
 /// Reads a body as JSON, whatever its content type says.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8], headers: &HeaderMap, what: &str) -> Result<T, Failure> {
+    if body.is_empty() {
+        return Err(Failure::protocol(format!("the answer to {what} is empty, or does not say how long it is")));
+    }
     let error = match serde_json::from_slice(body) {
         Ok(value) => return Ok(value),
         Err(error) => error,
