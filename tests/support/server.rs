@@ -1,0 +1,135 @@
+//! The agent servers that the suite runs against: each is started when it is first needed, and stopped at the end.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use tempfile::TempDir;
+use workspace_fleet::Connection;
+
+use super::openhands::{self, Process};
+
+/// Which agent server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A real one of a pinned version.
+    OpenHands(&'static str),
+}
+
+/// The real servers, by version. `tests/real-servers.sh` installs these.
+pub(crate) const OPENHANDS: [Kind; 2] = [Kind::OpenHands("1.58.0"), Kind::OpenHands("1.40.0")];
+
+impl Kind {
+    /// All that can be run on this machine.
+    pub(crate) fn installed() -> Vec<Self> {
+        OPENHANDS.into_iter().filter(|kind| !kind.is_missing()).collect()
+    }
+
+    /// Whether it is to be installed first.
+    pub(crate) fn is_missing(self) -> bool {
+        match self {
+            Self::OpenHands(version) => !openhands::python(version).is_file(),
+        }
+    }
+
+    pub(crate) fn is_embedded(self) -> bool {
+        !matches!(self, Self::OpenHands(_))
+    }
+
+    /// Whether it is the older of the real servers: without a stop route, for one.
+    pub(crate) fn is_old(self) -> bool {
+        self == Self::OpenHands("1.40.0")
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OpenHands(version) => write!(f, "openhands_{}", version.replace('.', "_")),
+        }
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) kind: Kind,
+    /// `host:port`.
+    pub(crate) address: String,
+    /// The keys that it accepts.
+    pub(crate) keys: [&'static str; 2],
+    root: TempDir,
+    stop: Mutex<Option<Stop>>,
+}
+
+/// How a server is stopped.
+enum Stop {
+    Process(Process),
+}
+
+/// One for each kind that was needed, or why it did not start.
+type Started = OnceLock<Result<Server, String>>;
+static STARTED: [(Kind, Started); 2] = [(OPENHANDS[0], OnceLock::new()), (OPENHANDS[1], OnceLock::new())];
+
+impl Server {
+    /// The server of this kind, started if need be.
+    pub(crate) fn get(kind: Kind) -> Result<&'static Self, String> {
+        let (_, started) = STARTED.iter().find(|(known, _)| *known == kind).expect("every kind has its place");
+        started.get_or_init(|| Self::start(kind)).as_ref().map_err(Clone::clone)
+    }
+
+    fn start(kind: Kind) -> Result<Self, String> {
+        let root = tempfile::Builder::new().prefix("wsfleet-server-").tempdir().map_err(|error| error.to_string())?;
+        let keys = ["conformance-key-1", "conformance-key-2"];
+        let (address, stop) = match kind {
+            Kind::OpenHands(version) => {
+                let (address, process) = openhands::start(version, root.path(), keys)?;
+                (address, Stop::Process(process))
+            }
+        };
+        Ok(Self { kind, address, keys, root, stop: Mutex::new(Some(stop)) })
+    }
+
+    /// Stops all servers that were started. Returns what is wrong afterwards.
+    pub(crate) fn stop_all() -> Vec<String> {
+        let servers = STARTED.iter().filter_map(|(_, started)| started.get()?.as_ref().ok());
+        servers.flat_map(Self::stop).collect()
+    }
+
+    fn stop(&self) -> Vec<String> {
+        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let problems = match stop {
+            None => Vec::new(),
+            Some(Stop::Process(process)) => process.stop(),
+        };
+        // The directory of a static is never dropped.
+        let _ = std::fs::remove_dir_all(self.root.path());
+        problems.into_iter().map(|problem| format!("{}: {problem}", self.kind)).collect()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A connection with the first key.
+    pub(crate) fn connection(&self) -> Connection {
+        connection(&self.url(), self.keys[0])
+    }
+
+    /// The directory that the server was started in.
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+}
+
+/// A connection to a URL that is known to be one.
+pub(crate) fn connection(url: &str, key: &str) -> Connection {
+    Connection::new(url).expect("a valid URL").with_api_key(key)
+}
+
+/// A program of this machine by its name, where there is one.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
+}
