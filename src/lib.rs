@@ -10,10 +10,15 @@
 
 #[cfg(feature = "agent")]
 pub mod agent;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod client;
 pub mod error;
 pub mod fleet;
 pub mod handle;
+#[cfg(feature = "cli")]
+pub mod inventory;
 pub mod protocol;
 pub mod workspace;
 

@@ -1,3 +1,7 @@
 //! The `wsfleet` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    workspace_fleet::cli::main()
+}

@@ -82,6 +82,15 @@ impl AgentClient {
         &self.0.limits
     }
 
+    /// Closes the connections that wait for another request. Requests under way go on.
+    ///
+    /// Nothing else closes them before the next request, not even when the server has closed its side: a client that is
+    /// kept but not used should rest.
+    pub fn rest(&self) {
+        self.0.short.close();
+        self.0.long.close();
+    }
+
     pub(super) fn key(&self) -> Option<&SessionKey> {
         self.0.key.as_ref()
     }

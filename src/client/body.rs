@@ -108,6 +108,9 @@ async fn next(
 
 /// Reads a body as JSON, whatever its content type says.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8], headers: &HeaderMap, what: &str) -> Result<T, Failure> {
+    if body.is_empty() {
+        return Err(Failure::protocol(format!("the answer to {what} is empty, or does not say how long it is")));
+    }
     let error = match serde_json::from_slice(body) {
         Ok(value) => return Ok(value),
         Err(error) => error,
@@ -118,7 +121,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8], headers: &HeaderMap, what:
     let content_type = header(headers, CONTENT_TYPE).unwrap_or("no content type");
     if content_type.starts_with("application/json") {
         let length = body.len();
-        return Err(Failure::protocol(format!("the answer to {what} is broken JSON ({length} bytes): {error}")));
+        return Err(Failure::cut_short(format!("the answer to {what} is broken JSON ({length} bytes): {error}")));
     }
     Err(Failure::protocol(format!(
         "this is not an agent server: it answered {what} with `{}` ({content_type})",
@@ -128,7 +131,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8], headers: &HeaderMap, what:
 
 /// A body that ended before its announced length.
 pub(super) fn truncated(what: &str, got: u64, announced: u64) -> Failure {
-    Failure::protocol(format!("the answer to {what} is cut short: {got} of {announced} bytes came"))
+    Failure::cut_short(format!("the answer to {what} is cut short: {got} of {announced} bytes came"))
 }
 
 fn too_large(what: &str, limit: usize) -> Failure {

@@ -43,7 +43,7 @@ pub(super) fn body(error: &PayloadError) -> Failure {
         PayloadError::Incomplete(None) => "it is not complete".to_owned(),
         error => error.to_string(),
     };
-    Failure::protocol(format!("the answer broke off: {what}"))
+    Failure::cut_short(format!("the answer broke off: {what}"))
 }
 
 fn not_connected(error: &io::Error) -> Failure {

@@ -14,7 +14,7 @@ use actix_tls::connect::{ConnectError, ConnectInfo, Connection as Connected, Hos
 use awc::http::Uri;
 use futures::{StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 
 use super::{
     proxy::Proxy,
@@ -45,6 +45,8 @@ pub(super) struct Dialer {
     pub(super) watch: Rc<Watch>,
     /// Whether both sides of a connection may speak at once, as on the event socket.
     pub(super) duplex: bool,
+    /// How long a connection may take.
+    pub(super) patience: Duration,
 }
 
 impl Service<ConnectInfo<Uri>> for Dialer {
@@ -60,11 +62,23 @@ impl Service<ConnectInfo<Uri>> for Dialer {
         let dialer = self.clone();
         Box::pin(async move {
             let dialing = dialer.watch.dial();
-            let wire = dialer.route.connect().await.map_err(|failure| ConnectError::Io(DialError::wrap(failure)))?;
+            let wire = match timeout(dialer.patience, dialer.route.connect()).await {
+                Ok(result) => result,
+                Err(_) => Err(dialer.late()),
+            };
+            let wire = wire.map_err(|failure| ConnectError::Io(DialError::wrap(failure)))?;
             drop(dialing);
             let stream = ClientStream::new(wire, Rc::clone(&dialer.watch), dialer.duplex);
             Ok(Connected::new(request.request().clone(), stream))
         })
+    }
+}
+
+impl Dialer {
+    fn late(&self) -> Failure {
+        let Route { host, port, proxy, .. } = &*self.route;
+        let through = if proxy.is_some() { " through the proxy" } else { "" };
+        unreachable(format!("cannot connect to {host}:{port}{through} within {:?}", self.patience))
     }
 }
 
@@ -118,7 +132,7 @@ async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
             return Err(last);
         }
         let stagger = if rest.len() > 0 { STAGGER } else { Duration::MAX };
-        match tokio::time::timeout(stagger, attempts.next()).await {
+        match timeout(stagger, attempts.next()).await {
             Ok(Some(Ok(stream))) => return Ok(stream),
             Ok(Some(Err(error))) => last = error,
             Ok(None) | Err(_) => {}
@@ -161,5 +175,20 @@ impl DialError {
     /// The failure that was wrapped, if this is one.
     pub(super) fn unwrap(error: &io::Error) -> Option<Failure> {
         error.get_ref()?.downcast_ref::<Self>().map(|error| error.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_rt::test]
+    async fn the_first_address_that_answers_is_taken() {
+        let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let open = open.local_addr().unwrap();
+        assert_eq!(connect_any(&[closed, open]).await.unwrap().peer_addr().unwrap(), open);
+        assert_eq!(connect_any(&[closed, closed]).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(connect_any(&[]).await.is_err());
     }
 }

@@ -61,7 +61,8 @@ impl AgentClient {
         range_from: Option<u64>,
         if_range: Option<&str>,
     ) -> Result<Download, Failure> {
-        let mut call = Call::get(self, self.api("/file/download").with("path", path));
+        let call = Call::get(self, self.api("/file/download").with("path", path));
+        let mut call = call.long(self.limits().answer_timeout);
         // From the first byte on is the whole file; asked for as a range, an empty file would be refused.
         let from = range_from.filter(|&from| from > 0);
         if let Some(from) = from {
@@ -76,7 +77,6 @@ impl AgentClient {
     /// The body of an answer, to be read in pieces.
     pub(super) async fn receive(&self, call: Call, from: Option<u64>) -> Result<Download, Failure> {
         let name = call.name();
-        let call = call.long(self.limits().answer_timeout);
         let (mut answer, watch) = self.exchange(&call).await?;
         if !answer.status().is_success() {
             return Err(self.refusal(&mut answer).await);
@@ -139,7 +139,7 @@ impl Download {
             Some(_) => None,
             // Without a length the last chunk says that all has come, and the connection stays. Any connection of the
             // pool that ended meanwhile may have been this one.
-            None if self.watch.ends() != self.ends => Some(Failure::protocol(format!(
+            None if self.watch.ends() != self.ends => Some(Failure::cut_short(format!(
                 "the answer to {} may be cut short: its connection ended after {} bytes, and it has no length",
                 self.name, self.got
             ))),

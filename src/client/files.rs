@@ -70,6 +70,9 @@ impl AgentClient {
 
     /// A folder as a patch or a tar file.
     ///
+    /// The server packs it all before it answers, so it has ten times the
+    /// [answer timeout](super::ClientLimits::answer_timeout).
+    ///
     /// # Errors
     /// As any request.
     pub async fn archive(&self, path: &str, query: &ArchiveQuery) -> Result<Download, Failure> {
@@ -83,6 +86,6 @@ impl AgentClient {
         for pattern in &query.excludes {
             target = target.with("exclude", pattern);
         }
-        self.receive(Call::get(self, target), None).await
+        self.receive(Call::get(self, target).long(self.limits().answer_timeout * 10), None).await
     }
 }

@@ -24,10 +24,12 @@ impl Lent {
     /// A client with no connection yet.
     pub(super) fn fresh(route: &Rc<Route>, headers: &HeaderMap, limits: &ClientLimits, duplex: bool) -> Self {
         let watch = Rc::<Watch>::default();
-        let dialer = Dialer { route: Rc::clone(route), watch: Rc::clone(&watch), duplex };
+        let patience = limits.connect_timeout;
+        let dialer = Dialer { route: Rc::clone(route), watch: Rc::clone(&watch), duplex, patience };
         let connector = Connector::new()
             .connector(dialer)
-            .timeout(limits.connect_timeout)
+            // The dialer's own bound comes first, since its failure says more.
+            .timeout(patience * 2)
             .limit(limits.connections)
             .conn_keep_alive(KEEP_ALIVE);
         // The redirect middleware would send the session key to whatever host an answer names.
@@ -42,6 +44,11 @@ impl Lent {
 pub(super) struct Pool(RefCell<Option<Lent>>);
 
 impl Pool {
+    /// Drops the client. Requests under way go on.
+    pub(super) fn close(&self) {
+        self.0.take();
+    }
+
     /// The pool's client.
     pub(super) fn lend(&self, make: impl FnOnce() -> Lent) -> Lent {
         let mut held = self.0.borrow_mut();

@@ -219,7 +219,10 @@ fn closed(reason: Option<CloseReason>) -> Result<(), Failure> {
         1000 | 1001 => return Ok(()),
         BAD_KEY => ErrorKind::Unauthorized { status: 401, detail },
         1011..=1013 => ErrorKind::ServerError { status: code, detail, retry_after: None },
-        _ => ErrorKind::Protocol { reason: format!("the event socket was closed with code {code}: {detail}") },
+        _ => ErrorKind::Protocol {
+            reason: format!("the event socket was closed with code {code}: {detail}"),
+            cut_short: false,
+        },
     };
     Err(Failure::maybe_sent(kind))
 }

@@ -35,7 +35,7 @@ pub(super) fn failure(answer: &Refusal<'_>) -> Failure {
             ErrorKind::ServerError { status, detail, retry_after }
         }
         400..=499 => ErrorKind::Rejected { status, detail },
-        _ => ErrorKind::Protocol { reason: format!("unexpected status {status}: {detail}") },
+        _ => ErrorKind::Protocol { reason: format!("unexpected status {status}: {detail}"), cut_short: false },
     };
     Failure { kind, effect: effect(status) }
 }
@@ -62,7 +62,7 @@ fn redirect(answer: &Refusal<'_>) -> Failure {
          final address as host",
         answer.status
     );
-    Failure { kind: ErrorKind::Protocol { reason }, effect: effect(answer.status) }
+    Failure { kind: ErrorKind::Protocol { reason, cut_short: false }, effect: effect(answer.status) }
 }
 
 fn gone(answer: &Refusal<'_>, is_agent: bool, detail: &str) -> String {

@@ -121,6 +121,12 @@ fn certificate_reason(why: &CertificateError, host: &str) -> String {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
             "the certificate is from an unknown authority ({why}); if it is your own, name its PEM file as `ca_file`"
         ),
+        // What `openssl req -x509` makes. rustls has no name of its own for it.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the server shows the certificate of an authority; give it one that the authority signed, or make it with \
+             `-addext basicConstraints=critical,CA:FALSE`"
+                .to_owned()
+        }
         _ => format!("the certificate cannot be used: {why}"),
     }
 }

@@ -153,27 +153,32 @@ impl Progress {
         F: Future<Output = Result<ClientResponse, SendRequestError>>,
     {
         let mut sending = pin!(sending);
-        let start = Instant::now();
+        // A look now and then is enough, and cheaper than being woken with each piece. What is counted is looks, not
+        // time, so that a process that was itself suspended does not take that for a standstill.
+        let between = (limits.idle_timeout / 4).max(Duration::from_millis(1));
+        let mut moved = None;
+        let mut still = Duration::ZERO;
         loop {
-            // A look now and then is enough, and cheaper than being woken with each piece.
-            if let Ok(result) = timeout(limits.idle_timeout / 4, sending.as_mut()).await {
+            if let Ok(result) = timeout(between, sending.as_mut()).await {
                 return result.map_err(broken::judge);
             }
-            let (since, patience) = self.patience(start, limits);
-            if since.elapsed() >= patience {
+            still = if self.moved.get() == moved { still + between } else { Duration::ZERO };
+            moved = self.moved.get();
+            let patience = self.patience(limits);
+            if still >= patience {
                 return Err(late(name, patience, false));
             }
         }
     }
 
-    /// How long to wait for the next step, and since when.
-    fn patience(&self, start: Instant, limits: &ClientLimits) -> (Instant, Duration) {
-        match self.moved.get() {
-            None => (start, limits.connect_timeout + limits.idle_timeout),
-            Some(moved) if !self.all_taken.get() => (moved, limits.idle_timeout),
-            Some(moved) => {
+    /// How long the next step may take.
+    fn patience(&self, limits: &ClientLimits) -> Duration {
+        match (self.moved.get(), self.all_taken.get()) {
+            (None, _) => limits.connect_timeout + limits.idle_timeout,
+            (Some(_), false) => limits.idle_timeout,
+            (Some(_), true) => {
                 let storing = Duration::from_secs(self.size / STORED_PER_SECOND);
-                (moved, limits.idle_timeout + limits.answer_timeout + storing)
+                limits.idle_timeout + limits.answer_timeout + storing
             }
         }
     }

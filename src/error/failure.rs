@@ -64,7 +64,13 @@ impl Failure {
     /// An answer that is not what an agent server answers.
     #[must_use]
     pub fn protocol(reason: impl Into<String>) -> Self {
-        Self::maybe_sent(ErrorKind::Protocol { reason: reason.into() })
+        Self::maybe_sent(ErrorKind::Protocol { reason: reason.into(), cut_short: false })
+    }
+
+    /// An answer that broke off.
+    #[must_use]
+    pub fn cut_short(reason: impl Into<String>) -> Self {
+        Self::maybe_sent(ErrorKind::Protocol { reason: reason.into(), cut_short: true })
     }
 
     /// Says where it happened and while doing what.

@@ -88,6 +88,9 @@ pub enum ErrorKind {
     Protocol {
         /// What was wrong with it.
         reason: String,
+        /// Whether it merely broke off, so that another try may bring all of it.
+        #[serde(default)]
+        cut_short: bool,
     },
     /// No answer in time.
     #[error("no answer within {limit:?} while {waiting_for}")]
@@ -97,11 +100,11 @@ pub enum ErrorKind {
         /// How long.
         limit: Duration,
     },
-    /// The workspace's step queue is full; nothing was sent.
-    #[error("overloaded: {waiting} steps are waiting already; send fewer at once or raise `max_queued_steps`")]
+    /// The workspace has more to do than it was allowed to queue; nothing was sent.
+    #[error("overloaded: {reason}")]
     Overloaded {
-        /// How many steps wait.
-        waiting: usize,
+        /// Which bound was met, and what to do about it.
+        reason: String,
     },
     /// The workspace or the whole runtime was stopped.
     #[error("stopped: {reason}")]
@@ -114,8 +117,10 @@ pub enum ErrorKind {
     OutcomeUnknown {
         /// How it came to that.
         reason: String,
-        /// The id to look for in the sandbox: processes of the command have it in `WSFLEET_COMMAND_ID`.
+        /// The id that the server gave the command, where it is known: `get_command_output` takes it.
         command_id: Option<EventId>,
+        /// The id to look for in the sandbox: processes of the command have it in `WSFLEET_COMMAND_ID`.
+        process_id: Option<EventId>,
     },
 }
 
@@ -146,11 +151,10 @@ impl ErrorKind {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. }
-            | Self::ServerError { .. }
-            | Self::Deadline { .. }
-            | Self::Overloaded { .. }
-            | Self::Protocol { .. } => true,
+            Self::Unreachable { .. } | Self::ServerError { .. } | Self::Deadline { .. } | Self::Overloaded { .. } => {
+                true
+            }
+            Self::Protocol { cut_short, .. } => *cut_short,
             Self::InvalidInput { .. }
             | Self::Local { .. }
             | Self::Tls { .. }

@@ -34,10 +34,12 @@ impl Placement {
         }
     }
 
-    /// Ends the arbiters.
-    pub(super) fn stop(&self) {
-        for (arbiter, _) in &self.arbiters {
+    /// Ends the arbiters, and returns them to be waited for.
+    pub(super) fn stop(&mut self) -> Vec<Arbiter> {
+        let arbiters: Vec<_> = self.arbiters.drain(..).map(|(arbiter, _)| arbiter).collect();
+        for arbiter in &arbiters {
             arbiter.stop();
         }
+        arbiters
     }
 }

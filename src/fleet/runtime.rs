@@ -1,7 +1,7 @@
 use std::{io, thread};
 
 use actix::{Actor as _, Addr};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{End, FleetSupervisor};
 
@@ -18,12 +18,17 @@ impl Runtime {
         let (keep_alive, alive) = watch::channel(());
         let (started, supervisor) = std::sync::mpsc::sync_channel(1);
         thread::Builder::new().name("wsfleet-supervisor".to_owned()).spawn(move || {
-            actix_rt::System::new().block_on(async move {
-                let supervisor = FleetSupervisor::new(arbiters).start();
+            let arbiters = actix_rt::System::new().block_on(async move {
+                let (ended, arbiters_left) = oneshot::channel();
+                let supervisor = FleetSupervisor::new(arbiters, ended).start();
                 // Whoever waits for this is in `start`, below.
-                let _ = started.send(supervisor.clone());
-                ended(supervisor).await;
+                let _ = started.send(supervisor);
+                arbiters_left.await.unwrap_or_default()
             });
+            for arbiter in arbiters {
+                // A thread that panicked has ended, too.
+                let _ = arbiter.join();
+            }
             drop(keep_alive);
         })?;
         let supervisor = supervisor.recv().map_err(|_| io::Error::other("the supervisor's thread ended at once"))?;
@@ -35,11 +40,6 @@ impl Runtime {
         let mut alive = self.alive.clone();
         while alive.changed().await.is_ok() {}
     }
-}
-
-/// Waits until an actor's mailbox is closed.
-async fn ended(supervisor: Addr<FleetSupervisor>) {
-    let _ = supervisor.send(super::supervisor::UntilEnd).await;
 }
 
 impl Drop for Runtime {

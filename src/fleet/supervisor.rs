@@ -1,10 +1,15 @@
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use actix::{
     Actor, ActorContext as _, Addr, AsyncContext as _, Context, Handler, Message, MessageResult, ResponseFuture,
 };
+use actix_rt::Arbiter;
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Selector,
@@ -12,9 +17,13 @@ use super::{
     run::{self, Run, Target},
 };
 use crate::{
-    ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceConfig, WorkspaceError, client::SharedTls,
-    messages::Shutdown,
+    ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceConfig, WorkspaceError,
+    client::SharedTls,
+    messages::{Observe, Shutdown},
 };
+
+/// How long runs may take to report their targets after the fleet's end was asked for.
+const RUN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Owns the workspaces of a fleet: adds, places, finds and removes them, and starts runs over them.
 pub(crate) struct FleetSupervisor {
@@ -23,8 +32,16 @@ pub(crate) struct FleetSupervisor {
     tls: SharedTls,
     /// Numbers the workspaces in the order in which they were added.
     added: u64,
+    /// Cancelled when the fleet shall end: nothing begins any more, and runs are cancelled.
+    ending: CancellationToken,
+    /// The runs that go on.
+    runs: TaskTracker,
+    /// The removals that go on.
+    removals: TaskTracker,
+    /// Takes the arbiters when the supervisor has ended, to be waited for.
+    ended: Option<oneshot::Sender<Vec<Arbiter>>>,
     /// Cancelled when the supervisor has ended.
-    ended: CancellationToken,
+    gone: CancellationToken,
 }
 
 struct Entry {
@@ -73,17 +90,24 @@ pub(crate) struct List(pub(crate) Selector);
 pub(crate) struct End;
 
 impl FleetSupervisor {
-    pub(super) fn new(arbiters: usize) -> Self {
+    pub(super) fn new(arbiters: usize, ended: oneshot::Sender<Vec<Arbiter>>) -> Self {
         Self {
             workspaces: HashMap::new(),
             placement: Placement::new(arbiters),
             tls: SharedTls::default(),
             added: 0,
-            ended: CancellationToken::new(),
+            ending: CancellationToken::new(),
+            runs: TaskTracker::new(),
+            removals: TaskTracker::new(),
+            ended: Some(ended),
+            gone: CancellationToken::new(),
         }
     }
 
     fn add(&mut self, config: WorkspaceConfig) -> Result<Addr<RemoteWorkspace>, Failure> {
+        if self.ending.is_cancelled() {
+            return Err(Failure::not_sent(ErrorKind::Stopped { reason: "the fleet is being shut down".to_owned() }));
+        }
         if config.name.trim().is_empty() {
             return Err(Failure::invalid("a workspace needs a name that is not empty"));
         }
@@ -128,17 +152,26 @@ impl Actor for FleetSupervisor {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.placement.stop();
-        self.ended.cancel();
+        if let Some(ended) = self.ended.take() {
+            // The thread that started the supervisor waits for them.
+            let _ = ended.send(self.placement.stop());
+        }
+        self.gone.cancel();
     }
 }
 
 impl Handler<Add> for FleetSupervisor {
-    type Result = Result<Addr<RemoteWorkspace>, WorkspaceError>;
+    type Result = ResponseFuture<Result<Addr<RemoteWorkspace>, WorkspaceError>>;
 
     fn handle(&mut self, Add(config): Add, _: &mut Self::Context) -> Self::Result {
         let name = config.name.clone();
-        self.add(config).map_err(|failure| failure.on(&name, Operation::AddWorkspace))
+        let added = self.add(config).map_err(|failure| failure.on(&name, Operation::AddWorkspace));
+        Box::pin(async move {
+            let address = added?;
+            // Before it has started its mailbox is small. An actor that has ended meanwhile was removed.
+            let _ = address.send(Observe).await;
+            Ok(address)
+        })
     }
 }
 
@@ -151,9 +184,13 @@ impl Handler<Remove> for FleetSupervisor {
             return Box::pin(async { Err(error) });
         };
         self.placement.give_back(entry.place);
-        Box::pin(async move {
+        let removal = self.removals.spawn_local(async move {
             // An actor that has ended by itself is removed already.
             let _ = entry.address.send(Shutdown).await;
+        });
+        Box::pin(async move {
+            // The removal goes on also when nobody waits for it.
+            let _ = removal.await;
             Ok(())
         })
     }
@@ -185,8 +222,11 @@ impl Handler<Run> for FleetSupervisor {
     type Result = ();
 
     fn handle(&mut self, run: Run, _: &mut Self::Context) {
+        if self.ending.is_cancelled() {
+            run.cancel.cancel();
+        }
         let targets = self.targets(&run.spec.selector);
-        actix_rt::spawn(run::drive(run, targets));
+        self.runs.spawn_local(run::drive(run, targets, self.ending.clone()));
     }
 }
 
@@ -194,27 +234,24 @@ impl Handler<End> for FleetSupervisor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: End, ctx: &mut Self::Context) -> Self::Result {
-        let workspaces = std::mem::take(&mut self.workspaces);
-        let this = ctx.address();
-        Box::pin(async move {
-            let ending = workspaces.into_values().map(|entry| entry.address.send(Shutdown));
-            futures::future::join_all(ending).await;
-            let _ = this.send(Leave).await;
-        })
-    }
-}
-
-/// Answered when the supervisor ends.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct UntilEnd;
-
-impl Handler<UntilEnd> for FleetSupervisor {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, _: UntilEnd, _: &mut Self::Context) -> Self::Result {
-        let ended = self.ended.clone();
-        Box::pin(async move { ended.cancelled().await })
+        let gone = self.gone.clone();
+        if !self.ending.is_cancelled() {
+            self.ending.cancel();
+            let (this, runs, removals) = (ctx.address(), self.runs.clone(), self.removals.clone());
+            let addresses: Vec<_> = self.workspaces.drain().map(|(_, entry)| entry.address).collect();
+            actix_rt::spawn(async move {
+                runs.close();
+                removals.close();
+                futures::future::join_all(addresses.iter().map(|address| address.send(Shutdown))).await;
+                removals.wait().await;
+                if actix_rt::time::timeout(RUN_PATIENCE, runs.wait()).await.is_err() {
+                    log::warn!("the fleet ends although nobody takes the events of a run");
+                }
+                let _ = this.send(Leave).await;
+            });
+        }
+        // Every end but the first waits for the first one's.
+        Box::pin(async move { gone.cancelled().await })
     }
 }
 

@@ -3,7 +3,7 @@ use std::{future::Future, io, sync::Arc};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{RunHandle, Workspace, actor_ended};
+use super::{RunHandle, Workspace, fleet_ended};
 use crate::{
     Operation, WorkspaceConfig, WorkspaceError,
     fleet::{Add, End, Find, List, Remove, Run, RunSpec, Runtime, Selector, WorkspaceInfo},
@@ -87,7 +87,7 @@ impl Fleet {
         let (fleet, name) = (self.clone(), config.name.clone());
         let answer = self.runtime.supervisor.send(Add(config));
         async move {
-            let address = answer.await.unwrap_or_else(|_| Err(actor_ended(&name, Operation::AddWorkspace)))?;
+            let address = answer.await.unwrap_or_else(|_| Err(fleet_ended(&name, Operation::AddWorkspace)))?;
             Ok(Workspace::new(name, address, fleet))
         }
     }
@@ -99,7 +99,7 @@ impl Fleet {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when there is no workspace of this name.
     pub async fn remove(&self, name: &str) -> Result<(), WorkspaceError> {
         let answer = self.runtime.supervisor.send(Remove(name.to_owned())).await;
-        answer.unwrap_or_else(|_| Err(actor_ended(name, Operation::LookUp)))
+        answer.unwrap_or_else(|_| Err(fleet_ended(name, Operation::LookUp)))
     }
 
     /// The workspace of this name; `None` when there is none.

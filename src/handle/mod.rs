@@ -15,8 +15,8 @@ pub use workspace::Workspace;
 
 use crate::{ErrorKind, Failure, Operation, WorkspaceError};
 
-/// What is said of a message whose actor ended before it answered.
-pub(crate) fn actor_ended(workspace: &str, operation: Operation) -> WorkspaceError {
-    let reason = "the workspace's actor has ended: it was removed, shut down, or it panicked".to_owned();
-    Failure::maybe_sent(ErrorKind::Stopped { reason }).on(workspace, operation)
+/// What is said of a message to a fleet that has ended.
+pub(crate) fn fleet_ended(workspace: &str, operation: Operation) -> WorkspaceError {
+    let reason = "the fleet was shut down".to_owned();
+    Failure::not_sent(ErrorKind::Stopped { reason }).on(workspace, operation)
 }

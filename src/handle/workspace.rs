@@ -1,15 +1,16 @@
 use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
-use actix::{Actor, Addr, Handler, dev::ToEnvelope};
+use actix::Addr;
 use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{CommandStream, Fleet, actor_ended};
+use super::{CommandStream, Fleet};
 use crate::{
     CommandResult, Connection, FileOperationResult, RemoteWorkspace, Snapshot, WorkspaceError,
     messages::*,
     protocol::{self, EventId, GitChange, GitCommitPage, ServerInfo},
+    workspace::ask,
 };
 
 /// How many events of a followed command may wait to be taken.
@@ -18,8 +19,8 @@ const EVENTS: usize = 64;
 /// A workspace of a fleet.
 ///
 /// Each method sends its message when it is called, so steps are carried out in the order of the calls, awaited or
-/// not. Dropping a returned future does not undo a step; a command is stopped, unless its
-/// [`on_drop`](ExecuteCommand::on_drop) says otherwise.
+/// not. Dropping a returned future does not undo a step; a command of [`execute_command`](Self::execute_command) is
+/// stopped, unless its [`on_drop`](ExecuteCommand::on_drop) says otherwise. A returned future keeps the fleet alive.
 #[derive(Clone)]
 pub struct Workspace {
     name: Arc<str>,
@@ -227,14 +228,15 @@ impl Workspace {
     pub fn ask<M: Ask>(
         &self,
         message: M,
-    ) -> impl Future<Output = Result<M::Answer, WorkspaceError>> + Send + 'static + use<M>
-    where
-        RemoteWorkspace: Handler<M>,
-        <RemoteWorkspace as Actor>::Context: ToEnvelope<RemoteWorkspace, M>,
-    {
-        let name = self.name.clone();
-        let answer = self.address.send(message);
-        async move { answer.await.unwrap_or_else(|_| Err(actor_ended(&name, M::OPERATION))) }
+    ) -> impl Future<Output = Result<M::Answer, WorkspaceError>> + Send + 'static + use<M> {
+        let answer = ask(self.name.clone(), &self.address, message);
+        let fleet = self.fleet.clone();
+        async move {
+            let answer = answer.await;
+            // Until here the future has kept the fleet alive.
+            drop(fleet);
+            answer
+        }
     }
 }
 

@@ -36,7 +36,8 @@ impl ErrorBody {
     /// The most telling text of the body on one line.
     #[must_use]
     pub fn summary(&self) -> String {
-        if let Some(exception) = &self.exception {
+        // Old servers send an empty one.
+        if let Some(exception) = self.exception.as_ref().filter(|exception| !exception.is_empty()) {
             return exception.clone();
         }
         match &self.detail {
@@ -82,6 +83,7 @@ mod tests {
             "body.timeout: not an integer"
         );
         assert_eq!(summary(r#"{"detail":"Internal Server Error","exception":"503: busy"}"#), "503: busy");
+        assert_eq!(summary(r#"{"detail":"Internal Server Error","exception":""}"#), "Internal Server Error");
         assert_eq!(summary(r#"{"detail":{"code":7}}"#), r#"{"code":7}"#);
     }
 }

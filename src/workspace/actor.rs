@@ -14,6 +14,9 @@ const MAILBOX: usize = 64;
 /// How long a step that is being carried out may go on after a shutdown was asked for.
 const STEP_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the processes of commands may take to end after a shutdown was asked for.
+const TASK_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The actor of one remote workspace. It owns the HTTP client, and takes its messages one step after another.
 ///
 /// Uploads, downloads, git queries and the *start* of a command are steps, carried out in the order in which they were
@@ -83,6 +86,18 @@ fn named<M: Ask>(
 ) -> Answer<M> {
     let core = actor.core.clone();
     Box::pin(async move { work.await.map_err(|failure| failure.on(&core.config.name, M::OPERATION)) })
+}
+
+impl<M: Ask> Handler<Call<M>> for RemoteWorkspace {
+    type Result = ();
+
+    fn handle(&mut self, Call { message, answer }: Call<M>, ctx: &mut Self::Context) {
+        let work = message.hand_over(self, ctx);
+        actix_rt::spawn(async move {
+            // Whoever asked may have stopped waiting; what was asked for is done all the same.
+            let _ = answer.send(work.await);
+        });
+    }
 }
 
 impl Handler<Execute> for RemoteWorkspace {
@@ -160,11 +175,11 @@ impl Handler<ResetClient> for RemoteWorkspace {
 }
 
 impl Handler<UpdateConnection> for RemoteWorkspace {
-    type Result = Result<(), WorkspaceError>;
+    type Result = Answer<UpdateConnection>;
 
     fn handle(&mut self, UpdateConnection(connection): UpdateConnection, _: &mut Self::Context) -> Self::Result {
         let replaced = self.core.replace_connection(connection);
-        replaced.map_err(|failure| failure.on(&self.core.config.name, UpdateConnection::OPERATION))
+        named::<UpdateConnection>(self, async { replaced })
     }
 }
 
@@ -190,6 +205,10 @@ impl Handler<Shutdown> for RemoteWorkspace {
                 log::warn!("{}: shut down in the middle of a step", core.config.name);
             }
             core.feed.emptied().await;
+            core.tasks.close();
+            if actix_rt::time::timeout(TASK_PATIENCE, core.tasks.wait()).await.is_err() {
+                log::warn!("{}: shut down before all processes of its commands were ended", core.config.name);
+            }
             // The actor goes last: until here its children could still be asked about.
             let _ = this.send(Leave).await;
         })

@@ -80,6 +80,34 @@ impl WorkspaceConfig {
         self
     }
 
+    /// Sets how many steps may wait.
+    #[must_use]
+    pub const fn with_max_queued_steps(mut self, steps: usize) -> Self {
+        self.max_queued_steps = steps;
+        self
+    }
+
+    /// Sets how long a step may wait for its turn.
+    #[must_use]
+    pub const fn with_max_queue_wait(mut self, wait: Duration) -> Self {
+        self.max_queue_wait = wait;
+        self
+    }
+
+    /// Sets how long a running command is watched although its server does not answer.
+    #[must_use]
+    pub const fn with_max_outage(mut self, outage: Duration) -> Self {
+        self.max_outage = outage;
+        self
+    }
+
+    /// Sets whether commands carry the head by which a lost start is recovered and processes are found.
+    #[must_use]
+    pub const fn with_command_head(mut self, command_head: bool) -> Self {
+        self.command_head = command_head;
+        self
+    }
+
     /// Sets the bounds of the requests.
     #[must_use]
     pub const fn with_limits(mut self, limits: ClientLimits) -> Self {

@@ -5,8 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Snapshot, WorkspaceConfig,
@@ -21,6 +20,9 @@ use crate::{
 /// How long a client without use is kept; servers close idle connections after 5 s.
 const IDLE_CLIENT: Duration = Duration::from_secs(4);
 
+/// The longest bound that is told apart from none.
+const LONGEST_BOUND: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// What the actor of a workspace shares with its steps, its feed and its children. All of them live on one arbiter.
 pub(crate) struct Core {
     pub(crate) config: WorkspaceConfig,
@@ -31,8 +33,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     transport: Transport,
     link: RefCell<Link>,
-    /// The newest time of the server's clock that was seen.
-    server_time: Cell<Option<Timestamp>>,
+    /// What goes on although nobody waits for it: the processes of commands that are being ended.
+    pub(crate) tasks: TaskTracker,
 }
 
 /// The way to the server as it is now.
@@ -40,6 +42,8 @@ struct Link {
     connection: Connection,
     /// Absent until it is needed, and again when it was not needed for a while: 10,000 idle workspaces hold no socket.
     client: Option<AgentClient>,
+    /// Counts the clients there were, so that the task that drops an idle one knows its own.
+    generation: u64,
     last_use: Instant,
     /// Cancelled when this link is replaced.
     replaced: CancellationToken,
@@ -61,10 +65,14 @@ pub(crate) fn count(counter: &Cell<u64>) {
 }
 
 impl Core {
-    pub(crate) fn new(config: WorkspaceConfig, tls: &SharedTls) -> Rc<Self> {
+    pub(crate) fn new(mut config: WorkspaceConfig, tls: &SharedTls) -> Rc<Self> {
+        // Longer than any clock can hold would overflow where deadlines are made of these.
+        config.max_outage = config.max_outage.min(LONGEST_BOUND);
+        config.max_queue_wait = config.max_queue_wait.min(LONGEST_BOUND);
         let link = Link {
             connection: config.connection.clone(),
             client: None,
+            generation: 0,
             last_use: Instant::now(),
             replaced: CancellationToken::new(),
         };
@@ -75,7 +83,7 @@ impl Core {
             counters: Counters::default(),
             transport: transport(tls),
             link: RefCell::new(link),
-            server_time: Cell::new(None),
+            tasks: TaskTracker::new(),
             config,
         })
     }
@@ -89,8 +97,8 @@ impl Core {
         }
         let client = AgentClient::new(&link.connection, &self.transport, self.config.limits)?;
         link.client = Some(client.clone());
-        drop(link);
-        actix_rt::spawn(drop_idle_client(Rc::downgrade(self)));
+        link.generation += 1;
+        actix_rt::spawn(drop_idle_client(Rc::downgrade(self), link.generation));
         Ok(client)
     }
 
@@ -113,6 +121,8 @@ impl Core {
         link.connection = connection;
         link.client = None;
         std::mem::take(&mut link.replaced).cancel();
+        // Another server has another clock.
+        self.feed.forget_time();
         Ok(())
     }
 
@@ -132,26 +142,20 @@ impl Core {
         let turn = async { place?.await };
         let permit = tokio::select! {
             biased;
-            permit = turn => permit,
             () = gone => return Err(stopped("the caller gave up before its turn")),
+            permit = turn => permit,
             () = actix_rt::time::sleep(limit) => {
-                let waiting_for = "waiting for the steps before it".to_owned();
-                return Err(Failure::not_sent(ErrorKind::Deadline { waiting_for, limit }));
+                return Err(overloaded(format!(
+                    "its turn did not come within {limit:?}; send fewer at once, or raise `max_queue_wait`"
+                )));
             }
         };
         permit.map_err(|refused| match refused {
-            Refused::Full { waiting } => Failure::not_sent(ErrorKind::Overloaded { waiting }),
+            Refused::Full { waiting } => overloaded(format!(
+                "{waiting} steps are waiting already; send fewer at once, or raise `max_queued_steps`"
+            )),
             Refused::Closed => stopped("the workspace was shut down"),
         })
-    }
-
-    /// Notes a time of the server's clock.
-    pub(crate) fn saw_server_time(&self, time: Timestamp) {
-        self.server_time.set(self.server_time.get().max(Some(time)));
-    }
-
-    pub(crate) fn server_time(&self) -> Option<Timestamp> {
-        self.server_time.get()
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -171,16 +175,20 @@ impl Core {
     }
 }
 
+fn overloaded(reason: String) -> Failure {
+    Failure::not_sent(ErrorKind::Overloaded { reason })
+}
+
 fn stopped(reason: &str) -> Failure {
     Failure::not_sent(ErrorKind::Stopped { reason: reason.to_owned() })
 }
 
-async fn drop_idle_client(core: Weak<Core>) {
+async fn drop_idle_client(core: Weak<Core>, generation: u64) {
     loop {
         actix_rt::time::sleep(IDLE_CLIENT).await;
         let Some(core) = core.upgrade() else { return };
         let mut link = core.link.borrow_mut();
-        if link.client.is_none() {
+        if link.client.is_none() || link.generation != generation {
             return;
         }
         if link.last_use.elapsed() >= IDLE_CLIENT {

@@ -4,6 +4,7 @@
 //! leaves a child actor behind that watches the command to its end; the children share one feed of news.
 
 mod actor;
+mod ask;
 mod compat;
 mod config;
 mod core;
@@ -19,6 +20,7 @@ mod superseded;
 mod watch;
 
 pub use actor::RemoteWorkspace;
+pub(crate) use ask::ask;
 pub use config::WorkspaceConfig;
 pub(crate) use result::millis;
 pub use result::{CommandResult, FileOperationResult};

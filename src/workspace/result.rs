@@ -36,7 +36,8 @@ pub struct CommandResult {
     /// How many bytes it wrote to its standard error, kept or not.
     #[serde(default)]
     pub stderr_bytes: u64,
-    /// Whether output beyond the bound was left out of the middle, or never read because the caller streams it.
+    /// Whether output is missing: it was beyond the bound and left out of the middle, or the command's time was up and its
+    /// last event never came.
     #[serde(default)]
     pub truncated: bool,
 }

@@ -42,6 +42,9 @@ async fn a_connection_is_kept_for_the_next_request() {
         client.clone().alive().await.unwrap();
     }
     assert_eq!((connections.get(), seen.borrow().len()), (1, 3));
+    client.rest();
+    client.alive().await.unwrap();
+    assert_eq!((connections.get(), seen.borrow().len()), (2, 4));
 }
 
 #[actix_rt::test]

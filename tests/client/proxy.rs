@@ -70,6 +70,7 @@ async fn a_proxy_that_hangs_is_given_up() {
     {
         let failure = client_with(&connection, limits).start_bash_command(&start(), None).await.unwrap_err();
         assert_eq!((failure.kind.name(), failure.effect), ("unreachable", Effect::NotSent), "{failure}");
+        assert!(failure.to_string().contains("through the proxy within 300ms"), "{failure}");
     }
     assert!(seen.borrow().is_empty());
 }

@@ -189,7 +189,8 @@ async fn a_silent_server_that_answers_pings_is_kept() {
         peer.write(frame(FIN | TEXT, STARTED.as_bytes())).await;
         peer.hang().await;
     });
-    let mut socket = client_with(&connection(address), short()).event_socket(false).await.unwrap();
+    let limits = ClientLimits { idle_timeout: std::time::Duration::from_millis(800), ..ClientLimits::default() };
+    let mut socket = client_with(&connection(address), limits).event_socket(false).await.unwrap();
     assert_started(socket.next().await);
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 use workspace_fleet::{
     Connection, Effect,
@@ -28,6 +28,10 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self::with(params)
+    }
+
+    fn with(params: CertificateParams) -> Self {
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
@@ -38,7 +42,7 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    /// Starts a server with a certificate for `name`, which answers one request on each connection.
+    /// Starts a server with a certificate for `name`.
     fn serve(&self, name: &str, is_expired: bool) -> SocketAddr {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         if is_expired {
@@ -47,28 +51,33 @@ impl Authority {
         }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-            .unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let config = Arc::new(config);
-        std::thread::spawn(move || {
-            for tcp in listener.incoming().flatten() {
-                let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), tcp);
-                let mut space = [0; 4096];
-                if stream.read(&mut space).is_ok_and(|length| length > 0) {
-                    stream.write_all(json(ALIVE).as_bytes()).ok();
-                    stream.flush().ok();
-                }
-            }
-        });
-        address
+        serve_with(certificate.der().clone(), key.serialize_der())
     }
+}
+
+/// Starts a server with a certificate, which answers one request on each connection.
+fn serve_with(certificate: CertificateDer<'static>, key: Vec<u8>) -> SocketAddr {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], PrivateKeyDer::try_from(key).unwrap())
+        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = Arc::new(config);
+    std::thread::spawn(move || {
+        for tcp in listener.incoming().flatten() {
+            let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), tcp);
+            let mut space = [0; 4096];
+            if stream.read(&mut space).is_ok_and(|length| length > 0) {
+                stream.write_all(json(ALIVE).as_bytes()).ok();
+                stream.flush().ok();
+            }
+        }
+    });
+    address
 }
 
 fn secure(host: &str, port: u16) -> Connection {
@@ -126,6 +135,17 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
     let port = Authority::new().serve("localhost", false).port();
     let text = refused(&secure("localhost", port).with_ca_file(Authority::new().file())).await;
     assert!(text.contains("unknown authority") && text.contains("ca_file"), "{text}");
+}
+
+#[actix_rt::test]
+async fn an_authority_that_is_its_own_server_is_told_how_to_be_one() {
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = Authority::with(params);
+    let key = authority.issuer.key().serialize_der();
+    let port = serve_with(authority.issuer.der().clone(), key).port();
+    let text = refused(&secure("localhost", port).with_ca_file(authority.file())).await;
+    assert!(text.contains("CA:FALSE"), "{text}");
 }
 
 #[actix_rt::test]

@@ -11,7 +11,7 @@ use super::{
     target::{self, Target},
 };
 use crate::{
-    fleet::{OutcomeCounts, RunEvent, RunEventKind, RunSummary, TargetFinished},
+    fleet::{Outcome, OutcomeCounts, RunEvent, RunEventKind, RunSummary},
     protocol::EventId,
 };
 
@@ -29,30 +29,45 @@ pub(crate) struct Run {
 
 /// Carries a run out: keeps as many targets running as its window is wide, until all have ended.
 ///
-/// After a cancellation no further target begins, those that run are stopped, and each is still reported.
-pub(crate) async fn drive(run: Run, targets: Vec<Target>) {
+/// After a cancellation, by its handle or by the end of the fleet, no further target begins, those that run are
+/// stopped, and each is still reported.
+pub(crate) async fn drive(run: Run, targets: Vec<Target>, fleet_ends: CancellationToken) {
     let began = Instant::now();
-    let emitter = Emitter::new(run.id, run.events, run.cancel.clone());
+    // A clone of the run's own token would cancel the caller's; a child is cancelled with it and without it.
+    let cancel = run.cancel.child_token();
+    let emitter = Emitter::new(run.id, run.events, cancel.clone());
+    let _ends_with_fleet = actix_rt::spawn({
+        let cancel = cancel.clone();
+        async move { fleet_ends.run_until_cancelled(cancel.cancelled()).await.map_or_else(|| cancel.cancel(), |()| ()) }
+    });
     emitter.emit(RunEventKind::RunStarted { command: run.spec.operation.describe(), targets: targets.len() }).await;
-    let (total, fanout) = (targets.len(), run.spec.fanout.max(1));
+    let total = targets.len();
+    let outcomes = carry_out_all(&run.spec, targets, &emitter, &cancel).await;
+    emitter.emit(RunEventKind::RunFinished(RunSummary { total, outcomes, duration: began.elapsed() })).await;
+    // Ends the task that waits for the fleet's end.
+    cancel.cancel();
+}
+
+async fn carry_out_all(
+    spec: &RunSpec,
+    targets: Vec<Target>,
+    emitter: &Emitter,
+    cancel: &CancellationToken,
+) -> OutcomeCounts {
     let mut outcomes = OutcomeCounts::default();
     let mut waiting = targets.into_iter();
     let mut running = FuturesUnordered::new();
     loop {
-        while running.len() < fanout && !run.cancel.is_cancelled() {
+        while running.len() < spec.fanout.max(1) && !cancel.is_cancelled() {
             let Some(next) = waiting.next() else { break };
-            running.push(target::carry_out(next, &run.spec, &emitter, &run.cancel));
+            running.push(target::carry_out(next, spec, emitter, cancel));
         }
-        let Some(finished) = running.next().await else { break };
-        report(&emitter, &mut outcomes, finished).await;
+        let Some(outcome) = running.next().await else { break };
+        outcomes.add(outcome);
     }
     for skipped in waiting {
-        report(&emitter, &mut outcomes, target::skipped(skipped)).await;
+        outcomes.add(Outcome::Skipped);
+        emitter.emit(RunEventKind::TargetFinished(Box::new(target::skipped(skipped)))).await;
     }
-    emitter.emit(RunEventKind::RunFinished(RunSummary { total, outcomes, duration: began.elapsed() })).await;
-}
-
-async fn report(emitter: &Emitter, outcomes: &mut OutcomeCounts, finished: TargetFinished) {
-    outcomes.add(finished.outcome);
-    emitter.emit(RunEventKind::TargetFinished(Box::new(finished))).await;
+    outcomes
 }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use actix::{Addr, Handler, dev::ToEnvelope};
+use actix::Addr;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -8,8 +8,8 @@ use super::{RunOperation, RunSpec, emitter::Emitter};
 use crate::{
     ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceError,
     fleet::{Outcome, RunEventKind, TargetFinished, TargetValue},
-    handle::actor_ended,
-    messages::{self, Alive, CommandEvent, Execute, ExecuteCommand, GetServerInfo},
+    messages::{Alive, Ask, CommandEvent, Execute, ExecuteCommand, GetServerInfo},
+    workspace::ask,
 };
 
 /// How many events of one command may wait to be reported.
@@ -34,13 +34,23 @@ pub(super) fn skipped(target: Target) -> TargetFinished {
     }
 }
 
-/// Carries a run's operation out on one target.
+/// Carries a run's operation out on one target, and reports how that ended.
+///
+/// All reporting of a target is done in here: the run polls the futures of all targets and awaits nothing else, so none
+/// of them can be granted room for an event and then not be polled to use it.
 pub(super) async fn carry_out(
     target: Target,
     spec: &RunSpec,
     emitter: &Emitter,
     cancel: &CancellationToken,
-) -> TargetFinished {
+) -> Outcome {
+    let finished = operate_on(target, spec, emitter, cancel).await;
+    let outcome = finished.outcome;
+    emitter.emit(RunEventKind::TargetFinished(Box::new(finished))).await;
+    outcome
+}
+
+async fn operate_on(target: Target, spec: &RunSpec, emitter: &Emitter, cancel: &CancellationToken) -> TargetFinished {
     let began = Instant::now();
     let Target { name, address } = target;
     let result = match address {
@@ -66,35 +76,31 @@ async fn operate(
     emitter: &Emitter,
     cancel: &CancellationToken,
 ) -> Result<TargetValue, WorkspaceError> {
-    let ask = Ask { name, address, cancel };
+    let asking = Asking { name, address, cancel };
     match spec.operation.for_target(name) {
-        RunOperation::Execute(command) => execute(&ask, command, spec.stream_output, emitter).await,
-        RunOperation::Upload(message) => ask.send(message).await.map(TargetValue::File),
-        RunOperation::Download(message) => ask.send(message).await.map(TargetValue::File),
-        RunOperation::Changes(message) => ask.send(message).await.map(TargetValue::Changes),
-        RunOperation::Diff(message) => ask.send(message).await.map(TargetValue::Diff),
-        RunOperation::Ping => ask.send(Alive).await.map(TargetValue::Alive),
-        RunOperation::Info => ask.send(GetServerInfo).await.map(|info| TargetValue::Info(Box::new(info))),
+        RunOperation::Execute(command) => execute(&asking, command, spec.stream_output, emitter).await,
+        RunOperation::Upload(message) => asking.send(message).await.map(TargetValue::File),
+        RunOperation::Download(message) => asking.send(message).await.map(TargetValue::File),
+        RunOperation::Changes(message) => asking.send(message).await.map(TargetValue::Changes),
+        RunOperation::Diff(message) => asking.send(message).await.map(TargetValue::Diff),
+        RunOperation::Ping => asking.send(Alive).await.map(TargetValue::Alive),
+        RunOperation::Info => asking.send(GetServerInfo).await.map(|info| TargetValue::Info(Box::new(info))),
     }
 }
 
 /// Asks one target, and stops waiting when the run is cancelled.
-struct Ask<'a> {
+struct Asking<'a> {
     name: &'a str,
     address: &'a Addr<RemoteWorkspace>,
     cancel: &'a CancellationToken,
 }
 
-impl Ask<'_> {
-    async fn send<M: messages::Ask>(&self, message: M) -> Result<M::Answer, WorkspaceError>
-    where
-        RemoteWorkspace: Handler<M>,
-        <RemoteWorkspace as actix::Actor>::Context: ToEnvelope<RemoteWorkspace, M>,
-    {
+impl Asking<'_> {
+    async fn send<M: Ask>(&self, message: M) -> Result<M::Answer, WorkspaceError> {
         tokio::select! {
-            answer = self.address.send(message) => answer.unwrap_or_else(|_| Err(actor_ended(self.name, M::OPERATION))),
+            answer = ask(self.name.into(), self.address, message) => answer,
             () = self.cancel.cancelled() => {
-                let reason = "the run was cancelled".to_owned();
+                let reason = "the run was cancelled; a step that has begun goes on".to_owned();
                 Err(Failure::maybe_sent(ErrorKind::Stopped { reason }).on(self.name, M::OPERATION))
             }
         }
@@ -103,22 +109,22 @@ impl Ask<'_> {
 
 /// Runs a command and reports what happens to it. Its end is waited for also after a cancellation, which stops it.
 async fn execute(
-    ask: &Ask<'_>,
+    asking: &Asking<'_>,
     command: ExecuteCommand,
     follow_output: bool,
     emitter: &Emitter,
 ) -> Result<TargetValue, WorkspaceError> {
     let (events, mut happened) = mpsc::channel(EVENTS);
-    let message = Execute { command, caller: ask.cancel.clone(), events: Some(events), follow_output };
-    let answer = ask.address.send(message);
+    let message = Execute { command, caller: asking.cancel.clone(), events: Some(events), follow_output };
+    let answer = ask(asking.name.into(), asking.address, message);
     let report = async {
         while let Some(event) = happened.recv().await {
-            emitter.emit(run_event(ask.name, event)).await;
+            emitter.emit(run_event(asking.name, event)).await;
         }
     };
     // The events end when the command has: their sender lives no longer than its watch.
     let (answer, ()) = futures::join!(answer, report);
-    answer.unwrap_or_else(|_| Err(actor_ended(ask.name, Operation::ExecuteCommand))).map(TargetValue::Command)
+    answer.map(TargetValue::Command)
 }
 
 fn run_event(name: &str, event: CommandEvent) -> RunEventKind {

@@ -62,6 +62,11 @@ impl Feed {
         !std::mem::replace(&mut state.running, true)
     }
 
+    /// Forgets how far shared searches have seen, for a server with another clock.
+    pub(crate) fn forget_time(&self) {
+        self.0.borrow_mut().seen_until = None;
+    }
+
     /// Removes a child.
     pub(crate) fn remove(&self, id: EventId) {
         let mut state = self.0.borrow_mut();

@@ -12,7 +12,8 @@ use crate::{
 /// by a search that finds newer ones.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(1);
 
-/// After so many shared searches a command gets one of its own, which finds whatever the overlap was too short for.
+/// After so many shared searches a command gets one of its own. It goes by the command's own events, and so finds an
+/// event for which the overlap was too short because others had moved the shared time on.
 const SHARED_IN_A_ROW: u32 = 8;
 
 /// When a child wants news, and of what.
@@ -22,9 +23,9 @@ pub(crate) struct Want {
     pub(crate) at: Instant,
     /// How much earlier is as good.
     pub(crate) slack: Duration,
-    /// The time of its newest event by the server's clock, or of its start.
+    /// By the server's clock, the time from which on it wants events.
     pub(crate) since: Timestamp,
-    /// The highest order it has.
+    /// The order after which it wants them.
     pub(crate) after_order: Option<u64>,
     /// Whether something was missed, so that all its events have to be read again.
     pub(crate) everything: bool,

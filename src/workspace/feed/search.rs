@@ -1,7 +1,5 @@
 use std::{collections::HashSet, rc::Rc};
 
-use jiff::SignedDuration;
-
 use crate::{
     Failure,
     client::{AgentClient, EventQuery},
@@ -14,8 +12,8 @@ const PAGE_BYTES: usize = 8 << 20;
 const SMALLEST_PAGE: u32 = 8;
 const LARGEST_PAGE: u32 = 100;
 
-/// How far before the newest known time of the server a command is searched whose start was lost.
-const LOOK_BACK: SignedDuration = SignedDuration::from_secs(60);
+/// How many pages are searched for a command whose start was lost: more events than servers keep.
+const MOST_PAGES: usize = 1_000;
 
 /// Chooses how many events a page brings, by the size of those before.
 #[derive(Debug, Clone, Copy)]
@@ -125,17 +123,16 @@ fn output_of(id: EventId) -> impl Fn(BashEvent) -> Option<BashOutput> {
 }
 
 /// Looks for a command by the head of its text.
+///
+/// All commands are looked through, the newest first: the time of a lost start is not known, since a server's clock may
+/// have been set back.
 pub(crate) async fn find_command(core: &Rc<Core>, head: CommandHead) -> Result<Option<BashCommand>, Failure> {
     let client = core.client()?;
-    let since = core.server_time().map(|time| time.saturating_sub(LOOK_BACK).unwrap_or(time));
-    let query = EventQuery {
-        kind: Some(BashEventKind::Command),
-        timestamp_gte: since,
-        sort: SortOrder::NewestFirst,
-        ..EventQuery::default()
-    };
+    let query =
+        EventQuery { kind: Some(BashEventKind::Command), sort: SortOrder::NewestFirst, ..EventQuery::default() };
     let (mut search, mut pages) = (Search::new(query), Pages::default());
-    while let Some(events) = search.next(&client, &mut pages).await? {
+    for _ in 0..MOST_PAGES {
+        let Some(events) = search.next(&client, &mut pages).await? else { return Ok(None) };
         let found = events.into_iter().find_map(|event| match event {
             BashEvent::Command(command) => {
                 CommandHead::strip(&command.command).is_some_and(|(found, _)| found == head).then_some(command)
@@ -146,5 +143,5 @@ pub(crate) async fn find_command(core: &Rc<Core>, head: CommandHead) -> Result<O
             return Ok(found);
         }
     }
-    Ok(None)
+    Err(Failure::protocol("the server lists more commands than can be searched"))
 }

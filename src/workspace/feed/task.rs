@@ -1,10 +1,11 @@
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     rc::{Rc, Weak},
     time::{Duration, Instant},
 };
 
-use futures::channel::oneshot;
+use futures::{FutureExt as _, channel::oneshot};
 use jiff::Timestamp;
 
 use super::{
@@ -76,8 +77,10 @@ async fn wait(due: Option<Instant>, woken: oneshot::Receiver<()>) {
 async fn carry_out(core: &Rc<Core>, plan: Plan) {
     count(&core.counters.polls);
     let replaced = core.link_replaced();
+    // A panic must not leave the children of a workspace waiting for a feed that no longer runs.
+    let guarded = AssertUnwindSafe(search(core, &plan)).catch_unwind();
     let result = tokio::select! {
-        result = search(core, &plan) => result,
+        result = guarded => result.unwrap_or_else(|_| Err(Failure::protocol("the runtime failed on what the server sent"))),
         () = replaced.cancelled() => {
             let reason = "the connection was replaced in the middle of a request".to_owned();
             Err(Failure::not_sent(ErrorKind::Unreachable { reason }))
@@ -113,9 +116,6 @@ async fn search(core: &Rc<Core>, plan: &Plan) -> Result<(), Failure> {
                 return Ok(());
             }
         }
-    }
-    if let Some(newest) = newest {
-        core.saw_server_time(newest);
     }
     if plan.shared {
         let mut state = core.feed.0.borrow_mut();

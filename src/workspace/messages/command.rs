@@ -13,7 +13,7 @@ use crate::{CommandResult, Operation, OutputStream, protocol::EventId};
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The default bound of collected output, for each stream.
-const DEFAULT_MAX_OUTPUT: usize = 1 << 30;
+const DEFAULT_MAX_OUTPUT: usize = 256 << 20;
 
 /// Runs a command and waits for its end. Answer: [`CommandResult`].
 ///
@@ -43,13 +43,14 @@ pub struct ExecuteCommand {
     /// What it reads from its standard input. Default: whatever the server gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<Stdin>,
-    /// How many bytes of each stream are kept, the first half and the last half of them. Default: 1 GiB.
+    /// How many bytes of each stream are kept, the first half and the last half of them. Default: 256 MiB.
     #[serde(default = "default_max_output")]
     pub max_output: usize,
     /// When the next step may begin. Default: when this command has started.
     #[serde(default)]
     pub hold_until: HoldUntil,
-    /// What happens to the command when nobody waits for it any more. Default: it is stopped.
+    /// What happens to the command when nobody waits for it any more. Default: it is stopped. Whether somebody waits is
+    /// seen of handles and runs, not of a plain message to the actor.
     #[serde(default)]
     pub on_drop: OnDrop,
 }

@@ -16,6 +16,10 @@ pub use control::{Alive, GetServerInfo, Observe, ResetClient, Shutdown, UpdateCo
 pub use file::{FileDownload, FileUpload, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
 
+use actix::{Context, ResponseFuture};
+use tokio::sync::oneshot;
+
+use super::RemoteWorkspace;
 use crate::{Operation, WorkspaceError};
 
 /// A message that a workspace answers with a result.
@@ -25,6 +29,27 @@ pub trait Ask: actix::Message<Result = Result<Self::Answer, WorkspaceError>> + S
 
     /// What it asks for, as errors name it.
     const OPERATION: Operation;
+
+    /// Hands the message to the actor.
+    #[doc(hidden)]
+    fn hand_over(
+        self,
+        workspace: &mut RemoteWorkspace,
+        ctx: &mut Context<RemoteWorkspace>,
+    ) -> ResponseFuture<Self::Result>;
+}
+
+/// A message with a way to answer it that does not depend on somebody waiting: one that was sent is carried out.
+///
+/// The runtime's own handles send every message so. A mailbox skips a plain message whose sender has stopped waiting
+/// before it was taken out.
+pub struct Call<M: Ask> {
+    pub(crate) message: M,
+    pub(crate) answer: oneshot::Sender<M::Result>,
+}
+
+impl<M: Ask> actix::Message for Call<M> {
+    type Result = ();
 }
 
 /// Makes a type a message of the actor, and says what it asks for and what it is answered with.
@@ -37,6 +62,14 @@ macro_rules! ask {
         impl super::Ask for $message {
             type Answer = $answer;
             const OPERATION: crate::Operation = $operation;
+
+            fn hand_over(
+                self,
+                workspace: &mut crate::RemoteWorkspace,
+                ctx: &mut actix::Context<crate::RemoteWorkspace>,
+            ) -> actix::ResponseFuture<Self::Result> {
+                actix::Handler::handle(workspace, self, ctx)
+            }
         }
     };
 }

@@ -1,13 +1,13 @@
-use std::{future::Future, rc::Rc};
+use std::{future::Future, rc::Rc, time::Duration};
 
 use futures::channel::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{start, stop};
+use super::start::Prepared;
 use crate::{
     CommandResult, ErrorKind, Failure,
     messages::{CommandEvent, CommandOutput, Execute, ExecuteCommand, HoldUntil, Spec},
-    protocol::EventId,
+    protocol::{CommandHead, EventId},
     workspace::{
         core::Core,
         feed,
@@ -17,6 +17,9 @@ use crate::{
     },
 };
 
+/// How long a command may take to get past its head.
+const PAST_ITS_HEAD: Duration = Duration::from_secs(2);
+
 /// Runs a command to its end.
 pub(crate) async fn execute(
     core: Rc<Core>,
@@ -24,23 +27,25 @@ pub(crate) async fn execute(
     execute: Execute,
 ) -> Result<CommandResult, Failure> {
     let Execute { command, caller, events, follow_output } = execute;
-    let mut permit = Some(core.turn(place, Some(&caller)).await?);
+    let permit = core.turn(place, Some(&caller)).await?;
+    let prepared = Prepared::new(&core, command).await?;
+    let mut permit = Some(permit);
     loop {
-        let started = start::start(&core, &command).await?;
+        let started = prepared.start(&core, &caller).await?;
         if let Some(events) = &events {
             // A follower that has gone is noticed by its token.
             let _ = events.send(CommandEvent::Started { command_id: started.id }).await;
         }
         let may_be_superseded = started.may_be_superseded;
-        if command.hold_until == HoldUntil::Started && !may_be_superseded {
+        if prepared.command.hold_until == HoldUntil::Started && !may_be_superseded {
             permit = None;
         }
         let watching = Watching {
             caller: caller.clone(),
-            on_drop: command.on_drop,
+            on_drop: prepared.command.on_drop,
             events: events.clone().filter(|_| follow_output),
         };
-        let result = watch(&core, &command, started, watching).await?;
+        let result = watch(&core, &prepared.command, started, watching).await?;
         if may_be_superseded && is_superseded(result.raw_exit_code, &result.stderr) {
             continue;
         }
@@ -55,28 +60,57 @@ async fn watch(
     started: Started,
     watching: Watching,
 ) -> Result<CommandResult, Failure> {
-    let spec = Spec { command: command.command.clone(), timeout: command.timeout, max_output: command.max_output };
-    let id = started.id;
-    let result = CommandWatch::spawn(core, spec, started, watching).await;
+    let (id, head) = (started.id, started.head);
+    let result = watch_in_background(core, command, started, watching).await;
     result.unwrap_or_else(|oneshot::Canceled| {
         let reason = "the actor that watched it ended unexpectedly".to_owned();
-        Err(Failure::done(ErrorKind::OutcomeUnknown { reason, command_id: Some(id) }))
+        let process_id = head.map(CommandHead::id);
+        Err(Failure::done(ErrorKind::OutcomeUnknown { reason, command_id: Some(id), process_id }))
     })
 }
 
-/// Starts a command that nobody watches; its time is still held to.
+/// Starts a command and does not wait for its end. It is watched all the same, so that its time is held to.
 pub(crate) async fn start_detached(
     core: Rc<Core>,
     place: Result<impl Future<Output = Result<Permit, Refused>>, Refused>,
     command: ExecuteCommand,
 ) -> Result<EventId, Failure> {
-    let _permit = core.turn(place, None).await?;
-    let started = start::start(&core, &command).await?;
-    let id = started.id;
-    if let Some(timeout) = command.timeout {
-        actix_rt::spawn(stop::guard(core.clone(), started, timeout));
+    let caller = no_caller();
+    let _permit = core.turn(place, Some(&caller)).await?;
+    let prepared = Prepared::new(&core, ExecuteCommand { max_output: 0, ..command }).await?;
+    loop {
+        let started = prepared.start(&core, &caller).await?;
+        let (id, may_be_superseded) = (started.id, started.may_be_superseded);
+        let watching = Watching { caller: caller.clone(), on_drop: prepared.command.on_drop, events: None };
+        let watch = watch_in_background(&core, &prepared.command, started, watching);
+        if !may_be_superseded || !turns_out_superseded(&core, id, watch).await? {
+            return Ok(id);
+        }
     }
-    Ok(id)
+}
+
+/// Waits until a command has ended, or has run for so long that it was past its head. The head is the first thing that
+/// it does.
+async fn turns_out_superseded(
+    core: &Rc<Core>,
+    id: EventId,
+    watch: oneshot::Receiver<Result<CommandResult, Failure>>,
+) -> Result<bool, Failure> {
+    if actix_rt::time::timeout(PAST_ITS_HEAD, watch).await.is_err() {
+        return Ok(false);
+    }
+    let last = feed::last_output(&core.client()?, id).await?;
+    Ok(last.is_some_and(|last| is_superseded(last.exit_code, last.stderr.as_deref().unwrap_or_default())))
+}
+
+fn watch_in_background(
+    core: &Rc<Core>,
+    command: &ExecuteCommand,
+    started: Started,
+    watching: Watching,
+) -> oneshot::Receiver<Result<CommandResult, Failure>> {
+    let spec = Spec { command: command.command.clone(), timeout: command.timeout, max_output: command.max_output };
+    CommandWatch::spawn(core, spec, started, watching)
 }
 
 /// Reads what a command has written so far.
@@ -92,7 +126,7 @@ pub(crate) async fn output(core: &Rc<Core>, id: EventId) -> Result<CommandOutput
             output.stderr.push_str(event.stderr.as_deref().unwrap_or_default());
         }
         match assembly.progress() {
-            Progress::Running if assembly.newest().is_none() => {
+            Progress::Running if assembly.is_empty() => {
                 // Without any output the command may also be one that the server does not know.
                 client.bash_event(id).await?;
                 return Ok(output);
@@ -101,7 +135,7 @@ pub(crate) async fn output(core: &Rc<Core>, id: EventId) -> Result<CommandOutput
             Progress::Complete { exit_code } => return Ok(CommandOutput { exit_code: Some(exit_code), ..output }),
             Progress::Short { .. } if tries < 3 => {
                 tries += 1;
-                actix_rt::time::sleep(std::time::Duration::from_millis(50) * tries).await;
+                actix_rt::time::sleep(Duration::from_millis(50) * tries).await;
             }
             Progress::Short { have, want } => {
                 return Err(Failure::protocol(format!(

@@ -1,9 +1,11 @@
 use std::{
+    fmt,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     ErrorKind, Failure,
@@ -14,6 +16,9 @@ use crate::{
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// How long the fate of a command is looked into that nobody waits for any more.
+const HURRIED: Duration = Duration::from_secs(5);
 
 /// What became of a command whose start was not answered.
 pub(super) enum Recovered {
@@ -27,8 +32,13 @@ pub(super) enum Recovered {
 ///
 /// Merely searching and sending again could start it twice: the lost request may still be on its way. So before it is
 /// sent again its tombstone is put in place, which the command's head looks for, and only then is its absence final.
-pub(super) async fn recover(core: &Rc<Core>, head: CommandHead, lost: &Failure) -> Result<Recovered, Failure> {
-    let mut retry = Retry::new(core, head, lost);
+pub(super) async fn recover(
+    core: &Rc<Core>,
+    head: CommandHead,
+    lost: &Failure,
+    caller: &CancellationToken,
+) -> Result<Recovered, Failure> {
+    let mut retry = Retry::new(core, head, lost, caller);
     if let Some(command) = retry.until_answered(|| feed::find_command(core, head)).await? {
         return Ok(Recovered::Found { command, forbidden: false });
     }
@@ -47,18 +57,22 @@ async fn put_tombstone(core: &Rc<Core>, head: CommandHead) -> Result<(), Failure
     core.client()?.upload(&head.tombstone_path(), UploadBody::bytes(Bytes::new())).await.map(drop)
 }
 
-/// Repeats harmless requests until they are answered, within one bound for all of them.
+/// Repeats harmless requests until they are answered, within one bound for all of them. The bound is short once nobody
+/// waits for the command any more; until then the command is not given up lightly.
 struct Retry<'a> {
     core: &'a Rc<Core>,
     head: CommandHead,
     lost: &'a Failure,
+    caller: &'a CancellationToken,
     give_up: Instant,
+    hurried: bool,
     wait: Duration,
 }
 
 impl<'a> Retry<'a> {
-    fn new(core: &'a Rc<Core>, head: CommandHead, lost: &'a Failure) -> Self {
-        Self { core, head, lost, give_up: Instant::now() + core.config.max_outage, wait: FIRST_WAIT }
+    fn new(core: &'a Rc<Core>, head: CommandHead, lost: &'a Failure, caller: &'a CancellationToken) -> Self {
+        let give_up = Instant::now() + core.config.max_outage;
+        Self { core, head, lost, caller, give_up, hurried: false, wait: FIRST_WAIT }
     }
 
     async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
@@ -66,14 +80,14 @@ impl<'a> Retry<'a> {
         request: impl Fn() -> F,
     ) -> Result<T, Failure> {
         loop {
-            let failure = match request().await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
+            self.hurry_if_abandoned();
+            let bound = self.give_up.saturating_duration_since(Instant::now());
+            let failure = match actix_rt::time::timeout(bound, request()).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(failure)) => failure,
+                Err(_) => return Err(self.unknown("no answer came in time")),
             };
-            if !failure.kind.is_transient()
-                || Instant::now() + self.wait > self.give_up
-                || self.core.closing.is_cancelled()
-            {
+            if !failure.kind.is_transient() || Instant::now() + self.wait > self.give_up {
                 return Err(self.unknown(&failure));
             }
             actix_rt::time::sleep(self.wait.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
@@ -81,8 +95,16 @@ impl<'a> Retry<'a> {
         }
     }
 
-    fn unknown(&self, failure: &Failure) -> Failure {
+    fn hurry_if_abandoned(&mut self) {
+        if !self.hurried && (self.caller.is_cancelled() || self.core.closing.is_cancelled()) {
+            self.hurried = true;
+            self.give_up = self.give_up.min(Instant::now() + HURRIED);
+        }
+    }
+
+    fn unknown(&self, failure: &(impl fmt::Display + ?Sized)) -> Failure {
         let reason = format!("the answer to its start was lost ({}), and looking for it failed ({failure})", self.lost);
-        Failure::maybe_sent(ErrorKind::OutcomeUnknown { reason, command_id: Some(self.head.id()) })
+        let process_id = Some(self.head.id());
+        Failure::maybe_sent(ErrorKind::OutcomeUnknown { reason, command_id: None, process_id })
     }
 }

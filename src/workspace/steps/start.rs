@@ -7,6 +7,8 @@ use super::{
     private::PrivateFolder,
     recover::{Recovered, recover},
 };
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     Effect, ErrorKind, Failure,
     messages::ExecuteCommand,
@@ -66,53 +68,65 @@ fn check_variable(name: &str, has_nul: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts a command exactly once, whatever happens to the requests.
-pub(super) async fn start(core: &Rc<Core>, command: &ExecuteCommand) -> Result<Started, Failure> {
-    check(command)?;
-    // The length of the text is known before the private folder is made, but for the folder's name.
-    check_length(core, &text(core, command, "", CommandHead::new(EventId::random())))?;
-    let folder = PrivateFolder::for_command(core, command).await?;
-    let prelude = folder.as_ref().map(PrivateFolder::prelude).unwrap_or_default();
-    let result = send_until_known(core, command, &prelude).await;
-    if let (Err(failure), Some(folder)) = (&result, &folder)
-        && failure.effect == Effect::NotSent
-    {
-        folder.remove(core).await;
-    }
-    result
+/// A command with everything that it needs in place, ready to be started.
+pub(super) struct Prepared {
+    pub(super) command: ExecuteCommand,
+    folder: Option<PrivateFolder>,
 }
 
-async fn send_until_known(core: &Rc<Core>, command: &ExecuteCommand, prelude: &str) -> Result<Started, Failure> {
-    let mut sends = 0;
-    loop {
-        sends += 1;
-        let head = CommandHead::new(EventId::random());
-        let text = text(core, command, prelude, head);
-        check_length(core, &text)?;
-        let asked = Instant::now();
-        let failure = match send(core, command, text, head).await {
-            Ok(answer) => return Ok(started(core, &answer, head, asked, false)),
-            Err(failure) if failure.effect == Effect::NotSent => return Err(failure),
-            Err(failure) => failure,
-        };
-        if !core.config.command_head {
-            let reason = format!("the answer to its start was lost ({failure}) and it has no head to find it by");
-            return Err(Failure::maybe_sent(ErrorKind::OutcomeUnknown { reason, command_id: None }));
+impl Prepared {
+    pub(super) async fn new(core: &Rc<Core>, command: ExecuteCommand) -> Result<Self, Failure> {
+        check(&command)?;
+        // The length of the text is known before the private folder is made, but for the folder's name.
+        check_length(core, &text(core, &command, "", CommandHead::new(EventId::random())))?;
+        let folder = PrivateFolder::for_command(core, &command).await?;
+        Ok(Self { command, folder })
+    }
+
+    /// Starts the command exactly once, whatever happens to the requests.
+    pub(super) async fn start(&self, core: &Rc<Core>, caller: &CancellationToken) -> Result<Started, Failure> {
+        let result = self.send_until_known(core, caller).await;
+        if let (Err(failure), Some(folder)) = (&result, &self.folder)
+            && failure.effect == Effect::NotSent
+        {
+            folder.remove(core).await;
         }
-        log::info!("{}: the answer to a start was lost ({failure}); looking for the command", core.config.name);
-        match recover(core, head, &failure).await? {
-            Recovered::Found { command, forbidden } => {
-                count(&core.counters.starts_recovered);
-                return Ok(started(core, &command, head, Instant::now(), forbidden));
+        result
+    }
+
+    async fn send_until_known(&self, core: &Rc<Core>, caller: &CancellationToken) -> Result<Started, Failure> {
+        let prelude = self.folder.as_ref().map(PrivateFolder::prelude).unwrap_or_default();
+        let mut sends = 0;
+        loop {
+            sends += 1;
+            let head = CommandHead::new(EventId::random());
+            let text = text(core, &self.command, &prelude, head);
+            check_length(core, &text)?;
+            let asked = Instant::now();
+            let failure = match send(core, &self.command, text, head, caller).await {
+                Ok(answer) => return Ok(started(core, &answer, head, asked, false)),
+                Err(failure) if failure.effect == Effect::NotSent => return Err(failure),
+                Err(failure) => failure,
+            };
+            if !core.config.command_head {
+                let reason = format!("the answer to its start was lost ({failure}) and it has no head to find it by");
+                let kind = ErrorKind::OutcomeUnknown { reason, command_id: None, process_id: None };
+                return Err(Failure::maybe_sent(kind));
             }
-            Recovered::NeverRuns if sends >= MAX_SENDS => return Err(Failure::not_sent(failure.kind)),
-            Recovered::NeverRuns => count(&core.counters.starts_recovered),
+            log::info!("{}: the answer to a start was lost ({failure}); looking for the command", core.config.name);
+            match recover(core, head, &failure, caller).await? {
+                Recovered::Found { command, forbidden } => {
+                    count(&core.counters.starts_recovered);
+                    return Ok(started(core, &command, head, Instant::now(), forbidden));
+                }
+                Recovered::NeverRuns if sends >= MAX_SENDS => return Err(Failure::not_sent(failure.kind)),
+                Recovered::NeverRuns => count(&core.counters.starts_recovered),
+            }
         }
     }
 }
 
 fn started(core: &Core, answer: &BashCommand, head: CommandHead, asked: Instant, may_be_superseded: bool) -> Started {
-    core.saw_server_time(answer.timestamp);
     Started {
         id: answer.id,
         head: core.config.command_head.then_some(head),
@@ -129,6 +143,7 @@ async fn send(
     command: &ExecuteCommand,
     text: String,
     head: CommandHead,
+    caller: &CancellationToken,
 ) -> Result<BashCommand, Failure> {
     let timeout =
         command.timeout.map_or(NO_TIMEOUT, |timeout| whole_seconds_up(timeout).as_secs().cast_signed() + BACKSTOP);
@@ -147,10 +162,17 @@ async fn send(
             } => retry_after.unwrap_or(BUSY_WAIT).mul_f64(1.0 + fastrand::f64() / 4.0),
             _ => return Err(failure),
         };
-        if core.closing.is_cancelled() || Instant::now() + wait > give_up {
+        if Instant::now() + wait > give_up {
             return Err(failure);
         }
-        actix_rt::time::sleep(wait).await;
+        tokio::select! {
+            () = actix_rt::time::sleep(wait) => {}
+            () = caller.cancelled() => {
+                let reason = format!("the caller gave up while the server was busy ({failure})");
+                return Err(Failure::not_sent(ErrorKind::Stopped { reason }));
+            }
+            () = core.closing.cancelled() => return Err(failure),
+        }
     }
 }
 

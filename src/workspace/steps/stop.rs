@@ -1,45 +1,49 @@
 use std::{rc::Rc, time::Duration};
 
-use tokio_util::sync::CancellationToken;
-
 use super::helper;
 use crate::{
     ErrorKind, Failure,
     protocol::{BashEvent, CommandHead, EventId},
     workspace::{
         core::Core,
-        feed, shell,
-        watch::{End, Started},
+        shell,
+        watch::{End, Settled, Started},
     },
 };
 
 /// How long the server's own stop may take to end a command before the stop script is sent after it.
 const ROUTE_PATIENCE: Duration = Duration::from_millis(100);
 
-/// How often the stop script is sent.
+/// How often the stop script is sent when sending it fails.
 const SCRIPTS: u32 = 3;
 
-/// Ends a command's processes: by the server's stop route, and by the stop script when that is not enough. Returns as
-/// soon as `settled` is cancelled, because its end was seen.
-pub(crate) async fn end_processes(core: Rc<Core>, id: EventId, head: Option<CommandHead>, settled: CancellationToken) {
-    let ending = async {
-        if let Err(failure) = stop_by_route(&core, id).await {
-            log::debug!("{}: the stop route did not stop {id}: {failure}", core.config.name);
-        } else {
-            actix_rt::time::sleep(ROUTE_PATIENCE).await;
+/// Ends a watched command's processes: by the server's stop route, which ends its shell, and by the stop script, which
+/// reaches those that the route leaves. A command that turns out to have ended by itself is left alone.
+pub(crate) async fn end_processes(core: Rc<Core>, started: Started, settled: Rc<Settled>) {
+    if let Err(failure) = stop_by_route(&core, started.id).await {
+        log::debug!("{}: the stop route did not stop {}: {failure}", core.config.name, started.id);
+    } else {
+        // Having waited is enough, whichever came first.
+        let _ = actix_rt::time::timeout(ROUTE_PATIENCE, settled.token.cancelled()).await;
+    }
+    if let Some(head) = started.head
+        && !settled.by_itself.get()
+        && let Err(failure) = run_script(&core, head).await
+    {
+        log::warn!("{}: processes of command {} may be left: {failure}", core.config.name, started.id);
+    }
+    settled.processes_ended.cancel();
+}
+
+async fn run_script(core: &Rc<Core>, head: CommandHead) -> Result<(), Failure> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match helper::run(core, shell::stop_script(head.id())).await {
+            Ok(_) => return Ok(()),
+            Err(failure) if tries == SCRIPTS || !failure.kind.is_transient() => return Err(failure),
+            Err(_) => actix_rt::time::sleep(ROUTE_PATIENCE).await,
         }
-        let Some(head) = head else { return };
-        for _ in 0..SCRIPTS {
-            match helper::run(&core, shell::stop_script(head.id())).await {
-                Ok(_) => return,
-                Err(failure) => log::debug!("{}: the stop script was not run: {failure}", core.config.name),
-            }
-            actix_rt::time::sleep(ROUTE_PATIENCE).await;
-        }
-    };
-    tokio::select! {
-        () = settled.cancelled() => {}
-        () = ending => {}
     }
 }
 
@@ -47,11 +51,11 @@ async fn stop_by_route(core: &Rc<Core>, id: EventId) -> Result<(), Failure> {
     core.client()?.stop_bash_command(id).await.map(drop)
 }
 
-/// Ends a command that may be watched here or not.
+/// Ends a command that may be watched here or not, also what its shell has left behind.
 pub(crate) async fn stop_command(core: &Rc<Core>, id: EventId) -> Result<(), Failure> {
-    if let Some(watch) = core.feed.watch_of(id) {
-        // A watch that closes its mailbox has just seen the end.
-        let _ = watch.send(End).await;
+    if let Some(watch) = core.feed.watch_of(id)
+        && watch.send(End).await.is_ok()
+    {
         return Ok(());
     }
     let route = stop_by_route(core, id).await;
@@ -59,31 +63,14 @@ pub(crate) async fn stop_command(core: &Rc<Core>, id: EventId) -> Result<(), Fai
         Ok(()) | Err(Failure { kind: ErrorKind::NotFound { .. }, .. }) => {}
         Err(_) => return route,
     }
-    actix_rt::time::sleep(ROUTE_PATIENCE).await;
-    let client = core.client()?;
-    if feed::last_output(&client, id).await?.is_some_and(|output| output.is_final()) {
-        return Ok(());
-    }
-    let head = match client.bash_event(id).await {
+    let head = match core.client()?.bash_event(id).await {
         Ok(BashEvent::Command(command)) => CommandHead::strip(&command.command).map(|(head, _)| head),
         // As in the Python class, an unknown command is as good as a stopped one.
         Ok(_) | Err(Failure { kind: ErrorKind::NotFound { .. }, .. }) => return Ok(()),
         Err(failure) => return Err(failure),
     };
     match head {
-        Some(head) => helper::run(core, shell::stop_script(head.id())).await.map(drop),
+        Some(head) => run_script(core, head).await,
         None => route,
-    }
-}
-
-/// Ends a command that nobody watches when its time is up.
-pub(crate) async fn guard(core: Rc<Core>, started: Started, timeout: Duration) {
-    tokio::select! {
-        () = core.closing.cancelled() => {}
-        () = actix_rt::time::sleep_until((started.at + timeout).into()) => {
-            if let Err(failure) = stop_command(&core, started.id).await {
-                log::warn!("{}: command {} could not be ended in time: {failure}", core.config.name, started.id);
-            }
-        }
     }
 }

@@ -1,4 +1,5 @@
 use std::{
+    cell::Cell,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -46,9 +47,10 @@ pub(crate) struct CommandWatch {
     waiting_for_follower: bool,
     ending: Option<Ending>,
     outage: Outage,
+    /// Whether everything is being read again, and how often it was.
+    rereading: bool,
     rereads: u32,
-    /// Cancelled when the command's end is settled; ends what is being done to stop it.
-    settled: CancellationToken,
+    settled: Rc<Settled>,
     reply: Option<oneshot::Sender<Result<CommandResult, Failure>>>,
     caller: CancellationToken,
     on_drop: OnDrop,
@@ -69,6 +71,17 @@ pub(crate) struct Started {
     pub(crate) round_trip: Duration,
     /// Whether it was found after its start had been forbidden: it may yet turn out not to have run.
     pub(crate) may_be_superseded: bool,
+}
+
+/// How the end of a command stands, for those who are ending it.
+#[derive(Default)]
+pub(crate) struct Settled {
+    /// Cancelled when its end is settled.
+    pub(crate) token: CancellationToken,
+    /// Whether it had ended before it could be ended: its processes are then left alone.
+    pub(crate) by_itself: Cell<bool>,
+    /// Cancelled when what was done to end its processes is done.
+    pub(crate) processes_ended: CancellationToken,
 }
 
 /// Who waits for a command.
@@ -101,7 +114,7 @@ pub(crate) enum Appetite {
 #[rtype(result = "()")]
 pub(crate) struct NewsFailed(pub(crate) Failure);
 
-/// Ends the command. Answered when its end is settled.
+/// Ends the command. Answered when what can be done to end its processes is done.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct End;
@@ -125,8 +138,9 @@ impl CommandWatch {
             waiting_for_follower: false,
             ending: None,
             outage: Outage::default(),
+            rereading: false,
             rereads: 0,
-            settled: CancellationToken::new(),
+            settled: Rc::default(),
             reply: Some(reply),
             caller: watching.caller,
             on_drop: watching.on_drop,
@@ -144,8 +158,7 @@ impl CommandWatch {
     }
 
     fn want_after(&self, wait: Duration, everything: bool) {
-        let since = self.assembly.newest().unwrap_or(self.started.server_time);
-        let after_order = self.assembly.highest_order();
+        let (since, after_order) = self.assembly.cursor().unwrap_or((self.started.server_time, None));
         let want = Want { at: Instant::now() + wait, slack: cadence::slack(wait), since, after_order, everything };
         self.core.feed.want(self.started.id, want);
     }
@@ -159,9 +172,8 @@ impl CommandWatch {
             return;
         }
         self.ending = Some(ending);
-        let stop =
-            steps::stop::end_processes(self.core.clone(), self.started.id, self.started.head, self.settled.clone());
-        actix_rt::spawn(stop);
+        let stop = steps::stop::end_processes(self.core.clone(), self.started.clone(), self.settled.clone());
+        self.core.tasks.spawn_local(stop);
         self.want_after(self.started.round_trip.min(Duration::from_millis(5)), false);
         ctx.run_later(ending.give_up.saturating_duration_since(Instant::now()), Self::give_up);
     }
@@ -170,30 +182,33 @@ impl CommandWatch {
     fn give_up(&mut self, ctx: &mut Context<Self>) {
         let Some(ending) = self.ending else { return };
         let left = ending.give_up.saturating_duration_since(Instant::now());
-        if self.waiting_for_follower || !left.is_zero() {
+        let may_wait_for_follower = self.waiting_for_follower && !self.core.closing.is_cancelled();
+        if may_wait_for_follower || !left.is_zero() {
             ctx.run_later(left.max(GIVE_UP_AFTER_FOLLOWER), Self::give_up);
             return;
         }
         for event in self.assembly.salvage() {
             self.sink.take(event);
         }
-        let unknown = |reason: String| ErrorKind::OutcomeUnknown { reason, command_id: Some(self.search_id()) };
-        let result = match (ending.why, self.outage.last()) {
-            (_, Some(failure)) => Err(Failure::done(unknown(format!("it was stopped, but then: {failure}")))),
-            (Why::Stopped, None) => {
-                Err(Failure::done(unknown("it was stopped, but its end was not reported".to_owned())))
-            }
-            (Why::TimedOut, None) => Ok(None),
-        };
-        match result {
-            Ok(raw_exit_code) => self.settle_result(raw_exit_code, ctx),
-            Err(failure) => self.settle(Err(failure), ctx),
+        // What the follower has no room for by now it will never take.
+        let _ = self.sink.flush();
+        match (ending.why, self.outage.last()) {
+            (_, Some(failure)) => self.settle_unknown(format!("it was stopped, but then: {failure}"), ctx),
+            (Why::Stopped, None) => self.settle_unknown("it was stopped, but its end was not reported".to_owned(), ctx),
+            (Why::TimedOut, None) => self.settle_result(None, ctx),
         }
     }
 
-    /// The id by which the command's processes are found in the sandbox.
-    fn search_id(&self) -> EventId {
-        self.started.head.map_or(self.started.id, CommandHead::id)
+    /// Nobody can tell any more what became of the command.
+    fn settle_unknown(&mut self, reason: String, ctx: &mut Context<Self>) {
+        let process_id = self.started.head.map(CommandHead::id);
+        let kind = ErrorKind::OutcomeUnknown { reason, command_id: Some(self.started.id), process_id };
+        self.settle(Err(Failure::done(kind)), ctx);
+    }
+
+    /// What the server says contradicts itself.
+    fn settle_broken(&mut self, reason: String, ctx: &mut Context<Self>) {
+        self.settle(Err(Failure::done(ErrorKind::Protocol { reason, cut_short: false })), ctx);
     }
 
     fn take(&mut self, events: Vec<BashOutput>, ctx: &mut Context<Self>) -> Appetite {
@@ -240,21 +255,22 @@ impl CommandWatch {
             Progress::Running => self.want_next(),
             Progress::Complete { exit_code } => self.settle_result(Some(exit_code), ctx),
             Progress::Short { have, want } if self.rereads >= MAX_REREADS => {
-                let reason = format!("the output is incomplete: {have} of {want} parts could be read");
-                self.settle(Err(Failure::done(ErrorKind::Protocol { reason })), ctx);
+                self.settle_broken(format!("the output is incomplete: {have} of {want} parts could be read"), ctx);
             }
             Progress::Short { .. } => {
                 // An event file that was being written is there a moment later.
                 let wait = Duration::from_millis(50) * (self.rereads * self.rereads);
-                self.rereads += 1;
+                self.rereading = true;
                 self.want_after(wait, true);
             }
-            Progress::Contradiction(reason) => self.settle(Err(Failure::done(ErrorKind::Protocol { reason })), ctx),
+            Progress::Contradiction(reason) => self.settle_broken(reason, ctx),
         }
     }
 
     fn settle_result(&mut self, raw_exit_code: Option<i32>, ctx: &mut Context<Self>) {
-        let why = self.ending.map(|ending| ending.why).filter(|why| !self.ended_by_itself(*why));
+        let by_itself = self.ended_by_itself();
+        self.settled.by_itself.set(by_itself);
+        let why = self.ending.map(|ending| ending.why).filter(|_| !by_itself);
         let (stdout, stderr) = self.sink.finish();
         let result = CommandResult {
             command: std::mem::take(&mut self.spec.command),
@@ -266,23 +282,25 @@ impl CommandWatch {
             duration: self.started.at.elapsed(),
             stdout_bytes: stdout.total,
             stderr_bytes: stderr.total,
-            truncated: stdout.truncated || stderr.truncated,
+            // Without the last event nobody knows whether this is all.
+            truncated: stdout.truncated || stderr.truncated || raw_exit_code.is_none(),
             stdout: stdout.text,
             stderr: stderr.text,
         };
         self.settle(Ok(result), ctx);
     }
 
-    /// Whether the command had ended, within its time, before it could be ended. Both times are of the server's clock.
-    fn ended_by_itself(&self, why: Why) -> bool {
-        match (why, self.assembly.ended_at(), self.spec.timeout) {
-            (Why::TimedOut, Some(ended), Some(timeout)) => {
-                let took = ended.duration_since(self.started.server_time);
-                !took.is_negative() && took.unsigned_abs() <= timeout
-            }
-            (Why::Stopped, Some(_), _) => self.assembly.exit_code() == Some(0),
-            _ => false,
-        }
+    /// Whether the command had ended before it could be ended, which is told by the server's clock.
+    fn ended_by_itself(&self) -> bool {
+        let Some(ended) = self.assembly.ended_at() else { return false };
+        let Some(ending) = self.ending else { return true };
+        let took = ended.duration_since(self.started.server_time);
+        let left_alone = ending.since.duration_since(self.started.at);
+        let allowed = match (ending.why, self.spec.timeout) {
+            (Why::TimedOut, Some(timeout)) => timeout.min(left_alone),
+            _ => left_alone,
+        };
+        !took.is_negative() && took.unsigned_abs() <= allowed
     }
 
     fn settle(&mut self, result: Result<CommandResult, Failure>, ctx: &mut Context<Self>) {
@@ -291,7 +309,7 @@ impl CommandWatch {
             // Nobody may be waiting any more, which is their choice.
             let _ = reply.send(result);
         }
-        self.settled.cancel();
+        self.settled.token.cancel();
         ctx.stop();
     }
 
@@ -329,7 +347,7 @@ impl Actor for CommandWatch {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.core.feed.remove(self.started.id);
-        self.settled.cancel();
+        self.settled.token.cancel();
     }
 }
 
@@ -340,7 +358,10 @@ impl Handler<News> for CommandWatch {
         if self.waiting_for_follower || self.reply.is_none() {
             return Appetite::Full;
         }
-        self.outage.over();
+        if news.looked {
+            self.outage.over();
+            self.rereads += u32::from(std::mem::take(&mut self.rereading));
+        }
         let appetite = self.take(news.events, ctx);
         if appetite == Appetite::More && (news.looked || matches!(self.assembly.progress(), Progress::Complete { .. }))
         {
@@ -355,9 +376,12 @@ impl Handler<NewsFailed> for CommandWatch {
 
     fn handle(&mut self, NewsFailed(failure): NewsFailed, ctx: &mut Self::Context) {
         match self.outage.failed(failure.clone(), Instant::now(), self.core.config.max_outage, fastrand::f64()) {
-            Verdict::Retry(wait) => self.want_after(wait, self.rereads > 0),
+            Verdict::Retry(wait) => self.want_after(wait, self.rereading),
             // What was under way when the command was ended decides when to give up.
-            Verdict::GiveUp if self.ending.is_some() => self.want_after(Duration::from_millis(500), self.rereads > 0),
+            Verdict::GiveUp if self.ending.is_some() => self.want_after(Duration::from_millis(500), self.rereading),
+            Verdict::GiveUp if failure.kind.is_transient() => {
+                self.settle_unknown(format!("it was started, but then the server could not be asked: {failure}"), ctx);
+            }
             Verdict::GiveUp => self.settle(Err(Failure::done(failure.kind)), ctx),
         }
     }
@@ -369,6 +393,6 @@ impl Handler<End> for CommandWatch {
     fn handle(&mut self, _: End, ctx: &mut Self::Context) -> Self::Result {
         self.end(Ending::stopped(Instant::now()), ctx);
         let settled = self.settled.clone();
-        Box::pin(async move { settled.cancelled().await })
+        Box::pin(async move { settled.processes_ended.cancelled().await })
     }
 }

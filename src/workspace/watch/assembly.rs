@@ -7,6 +7,9 @@ use crate::protocol::{BashOutput, EventId};
 /// Chunks below this size are never repeated by a server: they repeat only what overflowed a buffer.
 const REPEATABLE_BYTES: usize = 1_000_000;
 
+/// How much text is held back for want of what comes before it.
+const MOST_HELD: usize = 64 << 20;
+
 /// Puts the events of one command in order and tells when nothing is missing.
 ///
 /// Events may arrive in any order, more than once, and with `order` values that repeat. What always holds is that the
@@ -20,8 +23,10 @@ pub(crate) struct Assembly {
     released: u64,
     last_large: Option<BashOutput>,
     end: Option<BashOutput>,
-    newest: Option<Timestamp>,
-    highest_order: Option<u64>,
+    held_bytes: usize,
+    /// Time and order of the newest event, and of the newest one that was released.
+    newest: Option<(Timestamp, u64)>,
+    newest_released: Option<(Timestamp, u64)>,
     violation: Option<String>,
 }
 
@@ -41,12 +46,16 @@ pub(crate) enum Progress {
 impl Assembly {
     /// Takes an event in; events that are known already change nothing.
     pub(crate) fn add(&mut self, event: BashOutput) {
+        if !event.is_final() && event.order > self.released && self.held_bytes > MOST_HELD {
+            // It is asked for again when what is missing before it has come.
+            return;
+        }
         if !self.seen.insert(event.id) {
             return;
         }
-        self.newest = self.newest.max(Some(event.timestamp));
-        self.highest_order = self.highest_order.max(Some(event.order));
+        self.newest = self.newest.max(Some((event.timestamp, event.order)));
         if !event.is_final() {
+            self.held_bytes += text_bytes(&event);
             self.held.insert((event.order, event.timestamp, event.id), event);
         } else if self.end.as_ref().is_some_and(|end| end.exit_code != event.exit_code) {
             self.violation = Some("two last events with different exit codes".to_owned());
@@ -63,6 +72,8 @@ impl Assembly {
             }
             let event = entry.remove();
             self.released += 1;
+            self.held_bytes -= text_bytes(&event);
+            self.newest_released = self.newest_released.max(Some((event.timestamp, event.order)));
             if text_bytes(&event) >= REPEATABLE_BYTES {
                 self.last_large = Some(event.clone());
             }
@@ -100,19 +111,24 @@ impl Assembly {
         }
     }
 
-    /// The newest event's time by the server's clock.
-    pub(crate) fn newest(&self) -> Option<Timestamp> {
-        self.newest
+    /// From which time by the server's clock, and after which order, the next events are to be asked for. While an event
+    /// is held, one before it is missing, and may lie between the last one released and it.
+    pub(crate) fn cursor(&self) -> Option<(Timestamp, Option<u64>)> {
+        if self.held.is_empty() {
+            return self.newest.map(|(time, order)| (time, Some(order)));
+        }
+        self.newest_released.map(|(time, order)| (time, order.checked_sub(1)))
     }
 
-    /// The highest order that arrived.
-    pub(crate) fn highest_order(&self) -> Option<u64> {
-        self.highest_order
+    /// Whether nothing has come so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seen.is_empty()
     }
 
     /// Gives up on what is missing: releases what is held, in order.
     pub(crate) fn salvage(&mut self) -> Vec<BashOutput> {
         let mut rest: Vec<_> = std::mem::take(&mut self.held).into_values().collect();
+        self.held_bytes = 0;
         self.released += rest.len() as u64;
         rest.extend(self.end.as_mut().map(|end| {
             let (stdout, stderr) = (end.stdout.take(), end.stderr.take());
@@ -124,11 +140,6 @@ impl Assembly {
     /// When the command ended, by the server's clock, if that is known.
     pub(crate) fn ended_at(&self) -> Option<Timestamp> {
         self.end.as_ref().map(|end| end.timestamp)
-    }
-
-    /// The exit code of the last event, if that has come.
-    pub(crate) fn exit_code(&self) -> Option<i32> {
-        self.end.as_ref().and_then(|end| end.exit_code)
     }
 }
 
@@ -224,6 +235,36 @@ mod tests {
         assembly.add(event(0, 1, "", Some(0)));
         assembly.add(event(0, 2, "", Some(1)));
         assert!(matches!(assembly.progress(), Progress::Contradiction(_)));
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_again() {
+        let time = |micros| Timestamp::from_microsecond(micros).unwrap();
+        let mut assembly = Assembly::default();
+        assert_eq!(assembly.cursor(), None);
+        assembly.add(event(0, 10, "a", None));
+        drain(&mut assembly);
+        assert_eq!(assembly.cursor(), Some((time(10), Some(0))));
+        assembly.add(event(2, 30, "c", None));
+        drain(&mut assembly);
+        assert_eq!(assembly.cursor(), Some((time(10), None)));
+        assembly.add(event(1, 20, "b", None));
+        assert_eq!(drain(&mut assembly), "bc");
+        assert_eq!(assembly.cursor(), Some((time(30), Some(2))));
+    }
+
+    #[test]
+    fn what_is_held_back_is_bounded() {
+        let chunk = "x".repeat(MOST_HELD + 1);
+        let mut assembly = Assembly::default();
+        assembly.add(event(1, 2, &chunk, None));
+        let late = event(2, 3, "late", None);
+        assembly.add(late.clone());
+        assert_eq!(assembly.held.len(), 1);
+        assembly.add(event(0, 1, "a", None));
+        assert_eq!(drain(&mut assembly).len(), chunk.len() + 1);
+        assembly.add(late);
+        assert_eq!(drain(&mut assembly), "late");
     }
 
     proptest! {

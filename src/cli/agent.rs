@@ -1,0 +1,20 @@
+use tokio::{runtime::Builder, task::LocalSet};
+
+use super::{args::AgentArgs, error::CliError, exit};
+use crate::agent::{AgentConfig, serve_until_signal};
+
+/// `wsfleet agent`: serves until SIGTERM or SIGINT.
+pub(super) fn serve(args: AgentArgs) -> Result<u8, CliError> {
+    let mut config = AgentConfig::from_env().map_err(|error| CliError::usage(error.to_string()))?;
+    config = config.with_host(args.host).with_port(args.port);
+    if let Some(root) = args.root {
+        config = config.with_root(root);
+    }
+    if let Some(key) = args.session_api_key {
+        config.session_keys = vec![key];
+    }
+    let failed = |error: std::io::Error| CliError::internal(format!("can not start the agent server: {error}"));
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let served = LocalSet::new().block_on(&runtime, serve_until_signal(config));
+    served.map(|()| exit::SUCCESS).map_err(|error| CliError::usage(error.to_string()))
+}

@@ -1,0 +1,99 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{OutputArgs, TargetArgs};
+
+/// Of `upload`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct UploadArgs {
+    /// The local file
+    #[arg(value_name = "SRC")]
+    pub(in crate::cli) source: PathBuf,
+
+    /// Where to write it, an absolute path of the workspace; one that ends with `/` is a directory
+    #[arg(value_name = "DEST")]
+    pub(in crate::cli) destination: String,
+
+    #[command(flatten)]
+    pub(in crate::cli) targets: TargetArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputArgs,
+}
+
+/// Of `download`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DownloadArgs {
+    /// The file, an absolute path of the workspace
+    #[arg(value_name = "SRC")]
+    pub(in crate::cli) source: String,
+
+    /// Where to write it; missing directories are made
+    #[arg(value_name = "DEST")]
+    pub(in crate::cli) destination: PathBuf,
+
+    #[command(flatten)]
+    pub(in crate::cli) targets: TargetArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputArgs,
+}
+
+/// Of `changes`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ChangesArgs {
+    /// The directory to ask about; a relative one is seen from the workspace's working_dir
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(in crate::cli) path: String,
+
+    /// The commit or branch to compare with [default: the server's choice]
+    #[arg(long = "ref", value_name = "REF")]
+    pub(in crate::cli) reference: Option<String>,
+
+    /// The directory that a relative PATH is seen from, in place of the workspace's working_dir
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) cwd: Option<String>,
+
+    #[command(flatten)]
+    pub(in crate::cli) targets: TargetArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputArgs,
+}
+
+/// Of `diff`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DiffArgs {
+    /// The file to ask about; a relative one is seen from the workspace's working_dir
+    #[arg(value_name = "PATH")]
+    pub(in crate::cli) path: String,
+
+    /// The commit or branch to compare with [default: the server's choice]
+    #[arg(long = "ref", value_name = "REF", conflicts_with = "commit")]
+    pub(in crate::cli) reference: Option<String>,
+
+    /// The commit whose own change to show
+    #[arg(long, value_name = "COMMIT")]
+    pub(in crate::cli) commit: Option<String>,
+
+    /// The directory that a relative PATH is seen from, in place of the workspace's working_dir
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) cwd: Option<String>,
+
+    #[command(flatten)]
+    pub(in crate::cli) targets: TargetArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputArgs,
+}
+
+/// Of `ping` and `info`: nothing but targets.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PlainArgs {
+    #[command(flatten)]
+    pub(in crate::cli) targets: TargetArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputArgs,
+}

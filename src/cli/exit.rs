@@ -1,0 +1,162 @@
+//! What the process exits with.
+
+use crate::{
+    Outcome,
+    fleet::{OutcomeCounts, TargetFinished, TargetValue},
+};
+
+/// All targets succeeded.
+pub const SUCCESS: u8 = 0;
+/// The program itself failed.
+pub const INTERNAL_ERROR: u8 = 1;
+/// The command line, the inventory or a local file is wrong; nothing was sent.
+pub const USAGE: u8 = 2;
+/// A command ran out of time.
+pub const COMMAND_TIMED_OUT: u8 = 3;
+/// A workspace could not be used: unreachable, unauthorized, gone, rejected, server_error, protocol_error or
+/// outcome_unknown.
+pub const WORKSPACE_UNUSABLE: u8 = 4;
+/// A command failed or was stopped.
+pub const COMMAND_FAILED: u8 = 5;
+/// No workspace was selected.
+pub const NOTHING_SELECTED: u8 = 6;
+/// Targets were skipped because too many had failed.
+pub const MAX_FAIL_REACHED: u8 = 7;
+/// Ctrl-C, or another signal that ends the program.
+pub const INTERRUPTED: u8 = 130;
+
+/// What is known of a run that decides the exit code.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tally {
+    pub(super) outcomes: OutcomeCounts,
+    /// Whether the run was interrupted from here.
+    pub(super) interrupted: bool,
+    /// Whether the largest exit code of a remote command is asked for (`-S`).
+    pub(super) largest_remote: bool,
+    largest: u8,
+}
+
+impl Tally {
+    pub(super) fn new(largest_remote: bool) -> Self {
+        Self { largest_remote, ..Self::default() }
+    }
+
+    /// Counts one target.
+    pub(super) fn add(&mut self, target: &TargetFinished) {
+        self.outcomes.add(target.outcome);
+        if let Some(TargetValue::Command(result)) = &target.value {
+            self.largest = self.largest.max(process_code(result.exit_code));
+        }
+    }
+
+    /// The exit code. The first that applies decides: 130, 7, 4, 3, 5.
+    ///
+    /// With `-S` it is the largest exit code of a remote command, if any command gave one other than 0. If none did, the
+    /// rules above hold: a run of which half was unreachable has not gone well.
+    pub(super) fn exit_code(&self) -> u8 {
+        if self.interrupted {
+            INTERRUPTED
+        } else if self.largest_remote && self.largest != 0 {
+            self.largest
+        } else {
+            let codes = self.outcomes.iter().filter(|(_, count)| *count > 0).map(|(outcome, _)| code_of(outcome));
+            codes.min_by_key(|code| precedence(*code)).unwrap_or(SUCCESS)
+        }
+    }
+}
+
+/// The exit code of a run all of whose targets ended so.
+const fn code_of(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Succeeded => SUCCESS,
+        Outcome::Failed | Outcome::Stopped => COMMAND_FAILED,
+        Outcome::TimedOut => COMMAND_TIMED_OUT,
+        Outcome::Unreachable
+        | Outcome::Unauthorized
+        | Outcome::Gone
+        | Outcome::Rejected
+        | Outcome::ServerError
+        | Outcome::ProtocolError
+        | Outcome::OutcomeUnknown => WORKSPACE_UNUSABLE,
+        Outcome::Skipped => MAX_FAIL_REACHED,
+    }
+}
+
+/// Where a code stands in the order in which the first decides.
+const fn precedence(code: u8) -> u8 {
+    match code {
+        INTERRUPTED => 0,
+        MAX_FAIL_REACHED => 1,
+        WORKSPACE_UNUSABLE => 2,
+        COMMAND_TIMED_OUT => 3,
+        COMMAND_FAILED => 4,
+        _ => 5,
+    }
+}
+
+/// A remote exit code as one of a process: a signal N is 128+N, as shells have it; what cannot be told is 255.
+fn process_code(remote: i32) -> u8 {
+    match remote {
+        // A command that ran out of time or never started has no code of its own.
+        -1 => 255,
+        signal @ -127..=-2 => 128 + signal.unsigned_abs() as u8,
+        code => u8::try_from(code).unwrap_or(255),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(outcomes: &[Outcome]) -> Tally {
+        let mut tally = Tally::default();
+        for outcome in outcomes {
+            tally.outcomes.add(*outcome);
+        }
+        tally
+    }
+
+    #[test]
+    fn the_first_that_applies_decides() {
+        use Outcome::*;
+        for (outcomes, code) in [
+            (&[][..], 0),
+            (&[Succeeded], 0),
+            (&[Succeeded, Failed], 5),
+            (&[Stopped], 5),
+            (&[Failed, TimedOut], 3),
+            (&[Failed, TimedOut, Unreachable], 4),
+            (&[Failed, TimedOut, Gone, Skipped], 7),
+        ] {
+            assert_eq!(tally(outcomes).exit_code(), code, "{outcomes:?}");
+            assert_eq!(Tally { interrupted: true, ..tally(outcomes) }.exit_code(), 130, "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn every_way_not_to_use_a_workspace_is_one_code() {
+        use Outcome::*;
+        for outcome in [Unreachable, Unauthorized, Gone, Rejected, ServerError, ProtocolError, OutcomeUnknown] {
+            assert_eq!(tally(&[Succeeded, TimedOut, outcome]).exit_code(), 4, "{outcome}");
+        }
+    }
+
+    #[test]
+    fn the_largest_remote_code_when_asked_for() {
+        let mut asked = tally(&[Outcome::Failed, Outcome::Unreachable]);
+        asked.largest_remote = true;
+        asked.largest = 77;
+        assert_eq!(asked.exit_code(), 77);
+        asked.largest = 0;
+        assert_eq!(asked.exit_code(), 4, "no command failed, and still not all is well");
+        asked.interrupted = true;
+        assert_eq!(asked.exit_code(), 130);
+    }
+
+    #[test]
+    fn remote_codes_fit_into_a_process() {
+        for (remote, code) in [(0, 0), (3, 3), (255, 255), (-9, 137), (-15, 143), (-1, 255), (256, 255), (-300, 255)] {
+            assert_eq!(process_code(remote), code, "{remote}");
+        }
+    }
+}

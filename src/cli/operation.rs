@@ -1,0 +1,267 @@
+//! From what was asked for to what a run does.
+
+use std::{
+    collections::HashMap,
+    io::{IsTerminal as _, Read as _},
+    path::{Path, PathBuf},
+};
+
+use secrecy::SecretString;
+
+use super::{
+    args::{ChangesArgs, DiffArgs, DownloadArgs, RunArgs, SecretVariable, UploadArgs},
+    error::CliError,
+};
+use crate::{
+    RunOperation, WorkspaceConfig,
+    messages::{DiffBase, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff},
+};
+
+/// The most that `--stdin` takes: it is held in memory while the run goes on.
+const MAX_STDIN: u64 = 64 << 20;
+
+const PLACEHOLDER: &str = "{workspace}";
+
+/// What is to be done.
+pub(super) struct Prepared {
+    pub(super) operation: RunOperation,
+    pub(super) stream: bool,
+}
+
+impl From<RunOperation> for Prepared {
+    fn from(operation: RunOperation) -> Self {
+        Self { operation, stream: false }
+    }
+}
+
+pub(super) fn run(args: &RunArgs, _: &[WorkspaceConfig]) -> Result<Prepared, CliError> {
+    let text = args.words.join(" ");
+    if text.trim().is_empty() {
+        return Err(CliError::usage("the command is empty; give one after `--`, as in wsfleet run -a -- uname -a"));
+    }
+    let mut command = ExecuteCommand::new(text).with_timeout(args.command_timeout);
+    if let Some(cwd) = &args.cwd {
+        command = command.with_cwd(cwd);
+    }
+    for variable in &args.env {
+        command = command.with_env(&variable.name, &variable.value);
+    }
+    for secret in &args.secret_env {
+        if args.env.iter().any(|variable| variable.name == secret.name) {
+            return Err(CliError::usage(format!("{} is given with -e and with --secret-env: choose one", secret.name)));
+        }
+        command = command.with_secret_env(&secret.name, secret_value(secret)?);
+    }
+    if args.stdin {
+        if args.targets.hostfile.iter().any(|file| file.as_os_str() == "-") {
+            return Err(CliError::usage("--stdin and --hostfile - both read stdin: put one of them into a file"));
+        }
+        command = command.with_stdin(read_stdin()?);
+    }
+    Ok(Prepared { operation: RunOperation::Execute(command), stream: args.stream })
+}
+
+fn secret_value(secret: &SecretVariable) -> Result<SecretString, CliError> {
+    let told = |what: &str| {
+        CliError::usage(format!("--secret-env: the environment variable {} is {what}; export it first", secret.source))
+    };
+    match std::env::var(&secret.source) {
+        Ok(value) => Ok(SecretString::from(value)),
+        Err(std::env::VarError::NotPresent) => Err(told("not set")),
+        Err(std::env::VarError::NotUnicode(_)) => Err(told("not valid Unicode")),
+    }
+}
+
+fn read_stdin() -> Result<Vec<u8>, CliError> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(CliError::usage(
+            "--stdin needs something piped into it, as in echo hello | wsfleet run --stdin -a -- cat",
+        ));
+    }
+    let mut bytes = Vec::new();
+    let read = stdin.lock().take(MAX_STDIN + 1).read_to_end(&mut bytes);
+    read.map_err(|error| CliError::usage(format!("can not read stdin: {error}")))?;
+    if bytes.len() as u64 > MAX_STDIN {
+        return Err(CliError::usage(format!(
+            "stdin is longer than {} MiB: upload it as a file and redirect from that",
+            MAX_STDIN >> 20
+        )));
+    }
+    Ok(bytes)
+}
+
+pub(super) fn upload(args: &UploadArgs) -> Result<Prepared, CliError> {
+    let source = utf8(&args.source)?;
+    let metadata = std::fs::metadata(&args.source)
+        .map_err(|error| CliError::usage(format!("can not read the local file {source}: {error}")))?;
+    if metadata.is_dir() {
+        return Err(CliError::usage(format!("{source} is a directory; upload its files one by one, or as an archive")));
+    }
+    absolute(&args.destination, "DEST")?;
+    let mut destination = args.destination.clone();
+    if destination.ends_with('/') {
+        destination.push_str(&args.source.file_name().unwrap_or_default().to_string_lossy());
+    }
+    Ok(RunOperation::Upload(FileUpload::new(args.source.clone(), destination)).into())
+}
+
+pub(super) fn download(args: &DownloadArgs, configs: &[WorkspaceConfig]) -> Result<Prepared, CliError> {
+    absolute(&args.source, "SRC")?;
+    let Some(name) = args.source.rsplit('/').next().filter(|name| !matches!(*name, "" | "." | "..")) else {
+        return Err(CliError::usage(format!("{} is a directory; name a file, or make an archive first", args.source)));
+    };
+    let template = utf8(&args.destination)?;
+    let names: Vec<&str> = configs.iter().map(|config| config.name.as_str()).collect();
+    let destination = local_destination(template, name, &names, &|path| Kind::of(path))?;
+    Ok(RunOperation::Download(FileDownload::new(args.source.clone(), destination)).into())
+}
+
+/// What there is at a local path.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Nothing,
+    Directory,
+    Other,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Self {
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Self::Directory,
+            Ok(_) => Self::Other,
+            Err(_) => Self::Nothing,
+        }
+    }
+}
+
+/// Where a download writes: `template`, made into one file for each workspace. `name` is what the remote file is called.
+fn local_destination(
+    template: &str,
+    name: &str,
+    workspaces: &[&str],
+    kind: &dyn Fn(&Path) -> Kind,
+) -> Result<PathBuf, CliError> {
+    let several = workspaces.len() > 1;
+    if several {
+        distinct(workspaces)?;
+    }
+    if template.contains(PLACEHOLDER) {
+        let file = if template.ends_with('/') { format!("{template}{name}") } else { template.to_owned() };
+        return Ok(file.into());
+    }
+    let found = kind(Path::new(template));
+    if several && found == Kind::Other {
+        return Err(CliError::usage(format!(
+            "{template} is a file, and {} workspaces are meant: name a directory, or put {PLACEHOLDER} into the path, as in \
+             {template}.{PLACEHOLDER}",
+            workspaces.len()
+        )));
+    }
+    let directory = Path::new(template);
+    Ok(if several {
+        directory.join(PLACEHOLDER).join(name)
+    } else if found == Kind::Directory || template.ends_with('/') {
+        directory.join(name)
+    } else {
+        directory.to_owned()
+    })
+}
+
+/// Refuses workspaces whose files would overwrite each other: a path has `_` where a name has `/`.
+fn distinct(workspaces: &[&str]) -> Result<(), CliError> {
+    let mut seen = HashMap::new();
+    for workspace in workspaces {
+        if let Some(other) = seen.insert(workspace.replace(['/', '\\'], "_"), workspace) {
+            return Err(CliError::usage(format!(
+                "the files of {other} and {workspace} would have the same name here: download from one after the other"
+            )));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn changes(args: &ChangesArgs, configs: &mut [WorkspaceConfig]) -> Prepared {
+    seen_from(args.cwd.as_ref(), configs);
+    let mut changes = GitChanges::new(&args.path);
+    changes.reference.clone_from(&args.reference);
+    RunOperation::Changes(changes).into()
+}
+
+pub(super) fn diff(args: &DiffArgs, configs: &mut [WorkspaceConfig]) -> Prepared {
+    seen_from(args.cwd.as_ref(), configs);
+    let base = match (&args.reference, &args.commit) {
+        (Some(reference), _) => DiffBase::Ref(reference.clone()),
+        (None, Some(commit)) => DiffBase::Commit(commit.clone()),
+        (None, None) => DiffBase::default(),
+    };
+    RunOperation::Diff(GitDiff::new(&args.path).with_base(base)).into()
+}
+
+pub(super) fn ping() -> Prepared {
+    RunOperation::Ping.into()
+}
+
+pub(super) fn info() -> Prepared {
+    RunOperation::Info.into()
+}
+
+fn seen_from(directory: Option<&String>, configs: &mut [WorkspaceConfig]) {
+    if let Some(directory) = directory {
+        for config in configs {
+            config.working_dir = Some(directory.clone());
+        }
+    }
+}
+
+fn absolute(path: &str, what: &str) -> Result<(), CliError> {
+    if path.starts_with('/') {
+        return Ok(());
+    }
+    let path = path.escape_debug();
+    Err(CliError::usage(format!(
+        "{what} `{path}` is relative: give an absolute path of the workspace, such as /tmp/{path}"
+    )))
+}
+
+fn utf8(path: &Path) -> Result<&str, CliError> {
+    path.to_str().ok_or_else(|| {
+        CliError::usage(format!("the local path {path:?} is not valid UTF-8: rename the file, or make a link to it"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn destination(template: &str, workspaces: &[&str], found: Kind) -> Result<String, String> {
+        local_destination(template, "log.txt", workspaces, &|_| found)
+            .map(|path| path.display().to_string())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_workspace_writes_one_file() {
+        assert_eq!(destination("out", &["a"], Kind::Nothing).unwrap(), "out");
+        assert_eq!(destination("out", &["a"], Kind::Other).unwrap(), "out");
+        assert_eq!(destination("out", &["a"], Kind::Directory).unwrap(), "out/log.txt");
+        assert_eq!(destination("out/", &["a"], Kind::Nothing).unwrap(), "out/log.txt");
+        assert_eq!(destination("out/{workspace}", &["a"], Kind::Directory).unwrap(), "out/{workspace}");
+    }
+
+    #[test]
+    fn several_workspaces_write_into_a_directory_each() {
+        assert_eq!(destination("out", &["a", "b"], Kind::Nothing).unwrap(), "out/{workspace}/log.txt");
+        assert_eq!(destination("out", &["a", "b"], Kind::Directory).unwrap(), "out/{workspace}/log.txt");
+        assert_eq!(destination("x.{workspace}", &["a", "b"], Kind::Nothing).unwrap(), "x.{workspace}");
+        assert_eq!(destination("{workspace}/", &["a", "b"], Kind::Nothing).unwrap(), "{workspace}/log.txt");
+        let refused = destination("out", &["a", "b"], Kind::Other).unwrap_err();
+        assert!(refused.contains("{workspace}") && refused.contains("2 workspaces"), "{refused}");
+    }
+
+    #[test]
+    fn files_never_overwrite_each_other() {
+        let refused = destination("out", &["gw/a", "gw_a"], Kind::Nothing).unwrap_err();
+        assert!(refused.contains("gw/a and gw_a"), "{refused}");
+    }
+}

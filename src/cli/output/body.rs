@@ -1,0 +1,212 @@
+//! What is said of one target, for people.
+
+use std::{borrow::Cow, time::Duration};
+
+use serde_json::Value;
+use similar::TextDiff;
+
+use super::words::{count, duration, one_line};
+use crate::{
+    CommandResult, ErrorKind, Outcome, WorkspaceError,
+    fleet::{TargetFinished, TargetValue},
+    protocol::{GitChange, GitDiff, ServerInfo},
+};
+
+/// How long a comparison may search for the shortest form of a difference.
+const DIFF_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The target's name, how it ended and what can be said of that in few words.
+pub(super) fn headline(target: &TargetFinished) -> String {
+    let mut words = vec![target.outcome.name().to_owned()];
+    match &target.value {
+        Some(TargetValue::Command(result)) => {
+            if !result.timeout_occurred {
+                words.push(format!("exit {}", result.exit_code));
+            }
+            words.extend(left_out(result));
+        }
+        Some(TargetValue::File(file)) => {
+            let size = file.file_size.map(|size| format!("{} to ", count(size, "byte"))).unwrap_or_default();
+            words.push(format!("{size}{}", one_line(&file.destination_path)));
+        }
+        Some(TargetValue::Changes(changes)) => words.push(count(changes.len() as u64, "change")),
+        Some(TargetValue::Diff(diff)) if diff.modified == diff.original => words.push("no difference".to_owned()),
+        Some(TargetValue::Alive(round_trip)) => {
+            return format!("{}: {}, {}", target.workspace, target.outcome, duration(*round_trip));
+        }
+        Some(TargetValue::Diff(_) | TargetValue::Info(_)) | None => {}
+    }
+    words.push(duration(target.duration));
+    format!("{}: {}", target.workspace, words.join(", "))
+}
+
+/// The lines below the headline, for what has any besides the output of a command.
+pub(super) fn text(value: &TargetValue) -> Cow<'_, str> {
+    match value {
+        TargetValue::Command(result) => Cow::Borrowed(&result.stdout),
+        TargetValue::Changes(changes) => changes.iter().map(change).collect::<String>().into(),
+        TargetValue::Diff(diff) => unified(diff).into(),
+        TargetValue::Info(info) => info_lines(info).into(),
+        TargetValue::File(_) | TargetValue::Alive(_) => Cow::Borrowed(""),
+    }
+}
+
+/// How a target ended that did not succeed, why, and what to do about it where that is known; `None` when it did, or
+/// never began.
+pub(super) fn reason(target: &TargetFinished) -> Option<String> {
+    let outcome = target.outcome.name();
+    if let Some(error) = &target.error {
+        let words = error_in_words(error);
+        // Most kinds of error say in their own words what the outcome says.
+        return Some(if words.starts_with(outcome) { words } else { format!("{outcome}: {words}") });
+    }
+    let why = match (target.outcome, &target.value) {
+        (Outcome::Succeeded | Outcome::Skipped, _) => return None,
+        (Outcome::TimedOut, Some(TargetValue::Command(result))) => {
+            format!("stopped after {}, its time was up", duration(result.duration))
+        }
+        (_, Some(TargetValue::Command(result))) => format!("exit {}", result.exit_code),
+        _ => "no reason given".to_owned(),
+    };
+    Some(format!("{outcome}: {why}"))
+}
+
+fn error_in_words(error: &WorkspaceError) -> String {
+    let kind = error.kind.to_string();
+    let text = format!("{} ({})", one_line(&kind), error.effect.describe());
+    match &error.kind {
+        ErrorKind::Unauthorized { .. } => {
+            format!(
+                "{text}; is the session key right? It is `api_key_env` in the inventory and --api-key-env for a URL"
+            )
+        }
+        _ => text,
+    }
+}
+
+/// How much output is missing, if any is.
+fn left_out(result: &CommandResult) -> Option<String> {
+    let kept = (result.stdout.len() + result.stderr.len()) as u64;
+    let written = result.stdout_bytes + result.stderr_bytes;
+    (result.truncated && written > kept).then(|| format!("output cut to {kept} of {written} bytes"))
+}
+
+fn change(change: &GitChange) -> String {
+    let status = serde_json::to_value(change.status).ok();
+    let status = status.as_ref().and_then(Value::as_str).unwrap_or_default();
+    format!("{status:<8} {}\n", one_line(&change.path))
+}
+
+fn unified(diff: &GitDiff) -> String {
+    let side = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (original, modified) = (side(&diff.original), side(&diff.modified));
+    let differences = TextDiff::configure().timeout(DIFF_PATIENCE).diff_lines(&original, &modified);
+    // Servers drop the last newline of both, so its absence says nothing.
+    differences.unified_diff().missing_newline_hint(false).header("original", "modified").to_string()
+}
+
+fn info_lines(info: &ServerInfo) -> String {
+    let Ok(Value::Object(fields)) = serde_json::to_value(info) else { return String::new() };
+    let told = fields.iter().filter(|(_, value)| !value.is_null());
+    told.map(|(name, value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!("{}: {}\n", one_line(name), one_line(&value))
+    })
+    .collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::{
+        Failure, FileOperationResult, Operation,
+        fleet::RunEventKind,
+        protocol::{EventId, GitChangeStatus},
+    };
+
+    /// A command that ended.
+    pub(in crate::cli::output) fn command(exit_code: i32, stdout: &str, stderr: &str) -> CommandResult {
+        CommandResult {
+            command: "cmd".into(),
+            exit_code,
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+            timeout_occurred: false,
+            stopped: false,
+            raw_exit_code: Some(exit_code),
+            command_id: EventId::random(),
+            duration: Duration::from_millis(1200),
+            stdout_bytes: stdout.len() as u64,
+            stderr_bytes: stderr.len() as u64,
+            truncated: false,
+        }
+    }
+
+    /// A target that ended.
+    pub(in crate::cli::output) fn finished(outcome: Outcome, value: Option<TargetValue>) -> RunEventKind {
+        RunEventKind::TargetFinished(Box::new(target(outcome, value)))
+    }
+
+    fn target(outcome: Outcome, value: Option<TargetValue>) -> TargetFinished {
+        let duration = Duration::from_millis(1500);
+        TargetFinished { workspace: "w1".into(), outcome, value, error: None, duration, attempt: 1 }
+    }
+
+    fn headline_of(outcome: Outcome, value: TargetValue) -> String {
+        headline(&target(outcome, Some(value)))
+    }
+
+    #[test]
+    fn headlines_say_how_it_ended() {
+        let command = command(3, "", "");
+        assert_eq!(headline_of(Outcome::Failed, TargetValue::Command(command.clone())), "w1: failed, exit 3, 1.5 s");
+        let cut = CommandResult { truncated: true, stdout: "ab".into(), stdout_bytes: 900, ..command.clone() };
+        assert_eq!(
+            headline_of(Outcome::Failed, TargetValue::Command(cut)),
+            "w1: failed, exit 3, output cut to 2 of 900 bytes, 1.5 s"
+        );
+        let late = CommandResult { timeout_occurred: true, exit_code: -1, ..command };
+        assert_eq!(headline_of(Outcome::TimedOut, TargetValue::Command(late)), "w1: timed_out, 1.5 s");
+        let file = FileOperationResult {
+            success: true,
+            source_path: "a".into(),
+            destination_path: "/b".into(),
+            file_size: Some(1),
+            error: None,
+        };
+        assert_eq!(headline_of(Outcome::Succeeded, TargetValue::File(file)), "w1: succeeded, 1 byte to /b, 1.5 s");
+        let alive = TargetValue::Alive(Duration::from_micros(1500));
+        assert_eq!(headline_of(Outcome::Succeeded, alive), "w1: succeeded, 1.5 ms");
+    }
+
+    #[test]
+    fn reasons_say_what_is_known_and_what_to_do() {
+        let mut late = command(-1, "", "");
+        late.timeout_occurred = true;
+        let late = target(Outcome::TimedOut, Some(TargetValue::Command(late)));
+        assert_eq!(reason(&late).unwrap(), "timed_out: stopped after 1.2 s, its time was up");
+        let mut refused = target(Outcome::Unauthorized, None);
+        let kind = ErrorKind::Unauthorized { status: 401, detail: "No\u{1b}[2J".into() };
+        refused.error = Some(Failure::not_sent(kind).on("w1", Operation::Alive));
+        let said = reason(&refused).unwrap();
+        assert!(said.starts_with("unauthorized (401): No\\u{1b}[2J (nothing was done); "), "{said}");
+        assert!(said.contains("--api-key-env"), "{said}");
+        assert_eq!(reason(&target(Outcome::Skipped, None)), None);
+    }
+
+    #[test]
+    fn changes_are_a_line_each() {
+        let change = |status, path: &str| GitChange { status, path: path.into() };
+        let changes =
+            TargetValue::Changes(vec![change(GitChangeStatus::Added, "a b"), change(GitChangeStatus::Updated, "c\nd")]);
+        assert_eq!(text(&changes), "ADDED    a b\nUPDATED  c d\n");
+    }
+
+    #[test]
+    fn a_difference_is_a_unified_diff() {
+        let diff = GitDiff { original: Some("a\nb\nc".into()), modified: Some("a\nB\nc".into()) };
+        assert_eq!(text(&TargetValue::Diff(diff)), "--- original\n+++ modified\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n");
+        let new = GitDiff { original: None, modified: Some("a".into()) };
+        assert_eq!(text(&TargetValue::Diff(new)), "--- original\n+++ modified\n@@ -0,0 +1 @@\n+a\n");
+    }
+}

@@ -1,0 +1,263 @@
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Value, json};
+
+use super::Sink;
+use crate::{
+    CommandResult, Outcome, OutputStream, WorkspaceError,
+    fleet::{OutcomeCounts, RunEvent, RunEventKind, TargetFinished, TargetValue},
+    protocol::EventId,
+};
+
+/// The version of the lines. It grows when a field goes or changes its meaning; new fields may come without that.
+const SCHEMA: u32 = 1;
+
+/// JSON Lines: an object an event, flushed as it happens.
+pub(super) struct JsonLines<W> {
+    out: W,
+    /// Whether targets have the fields of a command, or `value`.
+    command: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: u32,
+    seq: u64,
+    time: Timestamp,
+    run_id: EventId,
+    #[serde(flatten)]
+    body: Body<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Body<'a> {
+    RunStarted { command: &'a str, targets: usize },
+    TargetStarted { workspace: &'a str, command_id: EventId, attempt: u32 },
+    Output { workspace: &'a str, stream: OutputStream, text: &'a str },
+    TargetFinished(Finished<'a>),
+    RunFinished { total: usize, outcomes: AllOutcomes<'a>, exit_code: u8, duration_ms: u64 },
+}
+
+#[derive(Serialize)]
+struct Finished<'a> {
+    workspace: &'a str,
+    outcome: Outcome,
+    #[serde(flatten)]
+    result: Fields<'a>,
+    duration_ms: u64,
+    attempt: u32,
+    error: Option<ErrorFields>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Fields<'a> {
+    Command {
+        exit_code: Option<i32>,
+        stdout: &'a str,
+        stderr: &'a str,
+        timeout_occurred: bool,
+        /// Whether output is missing from `stdout` or `stderr`.
+        truncated: bool,
+    },
+    Other {
+        value: Value,
+    },
+}
+
+#[derive(Serialize)]
+struct ErrorFields {
+    kind: &'static str,
+    message: String,
+    effect: crate::Effect,
+    retryable: bool,
+}
+
+/// A count for every outcome, also for those that did not occur.
+struct AllOutcomes<'a>(&'a OutcomeCounts);
+
+impl Serialize for AllOutcomes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(Outcome::ALL.len()))?;
+        for outcome in Outcome::ALL {
+            map.serialize_entry(outcome.name(), &self.0.get(outcome))?;
+        }
+        map.end()
+    }
+}
+
+impl<W: Write> JsonLines<W> {
+    pub(super) const fn new(out: W, command: bool) -> Self {
+        Self { out, command }
+    }
+
+    fn body<'a>(&self, kind: &'a RunEventKind, exit_code: u8) -> Body<'a> {
+        match kind {
+            RunEventKind::RunStarted { command, targets } => Body::RunStarted { command, targets: *targets },
+            RunEventKind::TargetStarted { workspace, command_id, attempt } => {
+                Body::TargetStarted { workspace, command_id: *command_id, attempt: *attempt }
+            }
+            RunEventKind::Output { workspace, stream, text } => Body::Output { workspace, stream: *stream, text },
+            RunEventKind::TargetFinished(target) => Body::TargetFinished(self.finished(target)),
+            RunEventKind::RunFinished(summary) => Body::RunFinished {
+                total: summary.total,
+                outcomes: AllOutcomes(&summary.outcomes),
+                exit_code,
+                duration_ms: millis(summary.duration),
+            },
+        }
+    }
+
+    fn finished<'a>(&self, target: &'a TargetFinished) -> Finished<'a> {
+        Finished {
+            workspace: &target.workspace,
+            outcome: target.outcome,
+            result: match &target.value {
+                Some(TargetValue::Command(result)) => of_command(result),
+                None if self.command => Fields::Command {
+                    exit_code: None,
+                    stdout: "",
+                    stderr: "",
+                    timeout_occurred: false,
+                    truncated: false,
+                },
+                other => Fields::Other { value: other.as_ref().map_or(Value::Null, value) },
+            },
+            duration_ms: millis(target.duration),
+            attempt: target.attempt,
+            error: target.error.as_ref().map(error),
+        }
+    }
+}
+
+impl<W: Write> Sink for JsonLines<W> {
+    fn event(&mut self, event: &RunEvent, exit_code: u8) -> io::Result<()> {
+        let line = Line {
+            schema: SCHEMA,
+            seq: event.seq,
+            time: event.time,
+            run_id: event.run_id,
+            body: self.body(&event.kind, exit_code),
+        };
+        serde_json::to_writer(&mut self.out, &line)?;
+        self.out.write_all(b"\n")?;
+        self.out.flush()
+    }
+}
+
+fn of_command(result: &CommandResult) -> Fields<'_> {
+    Fields::Command {
+        exit_code: Some(result.exit_code),
+        stdout: &result.stdout,
+        stderr: &result.stderr,
+        timeout_occurred: result.timeout_occurred,
+        truncated: result.truncated,
+    }
+}
+
+fn value(value: &TargetValue) -> Value {
+    match value {
+        TargetValue::Command(result) => to_value(result),
+        TargetValue::File(file) => json!({
+            "source_path": file.source_path, "destination_path": file.destination_path, "file_size": file.file_size,
+        }),
+        TargetValue::Changes(changes) => to_value(changes),
+        TargetValue::Diff(diff) => to_value(diff),
+        TargetValue::Alive(round_trip) => json!({ "round_trip_ms": round_trip.as_secs_f64() * 1e3 }),
+        TargetValue::Info(info) => to_value(info),
+    }
+}
+
+fn to_value(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_else(|error| json!({ "unprintable": error.to_string() }))
+}
+
+fn error(error: &WorkspaceError) -> ErrorFields {
+    ErrorFields {
+        kind: error.kind.name(),
+        message: error.kind.to_string(),
+        effect: error.effect,
+        retryable: error.is_retryable(),
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{ErrorKind, Failure, Operation, cli::output::body::tests as sample, fleet::RunSummary};
+
+    fn line(kind: RunEventKind, command: bool) -> Value {
+        let mut sink = JsonLines::new(Vec::new(), command);
+        let event = RunEvent { seq: 7, time: Timestamp::UNIX_EPOCH, run_id: EventId::random(), kind };
+        sink.event(&event, 4).unwrap();
+        assert_eq!(sink.out.iter().filter(|&&byte| byte == b'\n').count(), 1);
+        let mut line: Value = serde_json::from_slice(&sink.out).unwrap();
+        let fields = line.as_object_mut().unwrap();
+        assert_eq!(fields.remove("schema").unwrap(), 1);
+        assert_eq!(fields.remove("seq").unwrap(), 7);
+        assert_eq!(fields.remove("time").unwrap(), "1970-01-01T00:00:00Z");
+        assert_eq!(fields.remove("run_id").unwrap(), event.run_id.to_string());
+        line
+    }
+
+    #[test]
+    fn a_command_that_ended() {
+        let target =
+            sample::finished(Outcome::Failed, Some(TargetValue::Command(sample::command(3, "out\n", "err\n"))));
+        assert_eq!(
+            line(target, true),
+            json!({
+                "event": "target_finished", "workspace": "w1", "outcome": "failed", "exit_code": 3, "stdout": "out\n",
+                "stderr": "err\n", "timeout_occurred": false, "truncated": false, "duration_ms": 1500, "attempt": 1,
+                "error": null,
+            })
+        );
+    }
+
+    #[test]
+    fn a_command_that_could_not_run() {
+        let kind = ErrorKind::Unreachable { reason: "refused".into() };
+        let RunEventKind::TargetFinished(mut target) = sample::finished(Outcome::Unreachable, None) else { panic!() };
+        target.error = Some(Failure::not_sent(kind).on("w1", Operation::ExecuteCommand));
+        assert_eq!(
+            line(RunEventKind::TargetFinished(target), true),
+            json!({
+                "event": "target_finished", "workspace": "w1", "outcome": "unreachable", "exit_code": null, "stdout": "",
+                "stderr": "", "timeout_occurred": false, "truncated": false, "duration_ms": 1500, "attempt": 1,
+                "error": { "kind": "unreachable", "message": "unreachable: refused", "effect": "not_sent", "retryable": true },
+            })
+        );
+    }
+
+    #[test]
+    fn other_operations_have_a_value() {
+        let alive = sample::finished(Outcome::Succeeded, Some(TargetValue::Alive(Duration::from_micros(1500))));
+        assert_eq!(line(alive, false)["value"], json!({ "round_trip_ms": 1.5 }));
+        let none = line(sample::finished(Outcome::Skipped, None), false);
+        assert_eq!(none["value"], Value::Null);
+        assert!(none.get("stdout").is_none(), "{none}");
+    }
+
+    #[test]
+    fn the_summary_counts_every_outcome() {
+        let mut outcomes = OutcomeCounts::default();
+        outcomes.add(Outcome::Gone);
+        outcomes.add(Outcome::Gone);
+        let summary = RunSummary { total: 2, outcomes, duration: Duration::from_millis(20) };
+        let line = line(RunEventKind::RunFinished(summary), true);
+        let counts = line["outcomes"].as_object().unwrap();
+        assert_eq!(counts.len(), 12);
+        assert_eq!(counts["gone"], 2);
+        assert_eq!(counts.values().map(|count| count.as_u64().unwrap()).sum::<u64>(), 2);
+        assert_eq!((&line["total"], &line["exit_code"], &line["duration_ms"]), (&json!(2), &json!(4), &json!(20)));
+    }
+}

@@ -1,0 +1,105 @@
+use std::path::PathBuf;
+
+use super::suggest;
+
+/// Why the targets could not be told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InventoryError {
+    /// The inventory, or a hostfile, can not be read.
+    #[error("can not read {}: {reason}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// Something in a file is wrong.
+    #[error("{file}:{line}: {reason}")]
+    Malformed {
+        /// The file.
+        file: String,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong and how to write it.
+        reason: String,
+    },
+    /// A target that was not given in a file is wrong.
+    #[error("target `{target}`: {reason}")]
+    BadTarget {
+        /// The target as it was written.
+        target: String,
+        /// What is wrong and how to write it.
+        reason: String,
+    },
+    /// An address is wrong.
+    #[error("{reason}")]
+    BadUrl {
+        /// What is wrong and how to write it; the address in it is without what may be a password.
+        reason: String,
+    },
+    /// An inventory is needed and there is none.
+    #[error(
+        "no inventory found ({why}): looked for {}; write one, name one with --inventory FILE, or give targets by URL, \
+         as in -w http://127.0.0.1:8000",
+        list_of_paths(searched)
+    )]
+    NoInventory {
+        /// What it is needed for.
+        why: String,
+        /// Where it was looked for.
+        searched: Vec<PathBuf>,
+    },
+    /// The inventory has no workspace of this name.
+    #[error("{}unknown workspace `{name}`: {} has none of that name{}", place(origin), inventory.display(), hint(name, nearest))]
+    UnknownWorkspace {
+        /// The name.
+        name: String,
+        /// File and line that ask for it, where a file does.
+        origin: Option<String>,
+        /// The inventory that was searched.
+        inventory: PathBuf,
+        /// Names in it that are spelled alike.
+        nearest: Vec<String>,
+    },
+    /// The environment variable that should hold a session key does not.
+    #[error("{origin}: {reason}")]
+    Key {
+        /// What asks for the variable.
+        origin: String,
+        /// Which variable, and what is wrong with it.
+        reason: String,
+    },
+    /// Nothing was selected.
+    #[error("no workspace selected: {reason}")]
+    Empty {
+        /// Why that is.
+        reason: String,
+    },
+}
+
+impl InventoryError {
+    /// Whether the request was sound and selects nothing.
+    #[must_use]
+    pub const fn is_empty_selection(&self) -> bool {
+        matches!(self, Self::Empty { .. })
+    }
+}
+
+fn list_of_paths(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ")
+}
+
+fn place(origin: &Option<String>) -> String {
+    origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default()
+}
+
+fn hint(name: &str, nearest: &[String]) -> String {
+    if !nearest.is_empty() {
+        return format!("; did you mean {}?", suggest::list(nearest));
+    }
+    if name.contains(['.', ':', '/']) {
+        return format!("; if it is an address, write http://{name} or https://{name}");
+    }
+    String::new()
+}

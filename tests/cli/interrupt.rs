@@ -1,0 +1,118 @@
+//! Signals, and a reader that goes away.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::TcpListener,
+    process::{Child, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Agent, Ended, Place, is_running};
+
+fn start(place: &Place, args: &[&str]) -> Child {
+    place.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// Reads lines until one holds this.
+fn wait_for(reader: impl std::io::Read, text: &str) -> String {
+    let mut read = String::new();
+    let mut reader = BufReader::new(reader);
+    while !read.contains(text) {
+        assert_ne!(reader.read_line(&mut read).unwrap(), 0, "`{text}` never came:\n{read}");
+    }
+    read
+}
+
+#[test]
+fn the_first_interrupt_stops_the_commands_and_reports_them() {
+    for kind in [Signal::INT, Signal::TERM] {
+        let place = Place::new();
+        let mark = format!("sleep 7{}", std::process::id());
+        // The word is not in the script, which is in the first line of the output.
+        let script = format!("echo re''ady; {mark} & wait");
+        let mut child = start(&place, &["run", "--local", "2", "--json", "--stream", "-f", "1", "--", &script]);
+        let mut stdout = child.stdout.take().unwrap();
+        let mut read = wait_for(&mut stdout, "ready");
+        assert!(is_running(&mark), "the command runs before the signal");
+        signal(&child, kind);
+        stdout.read_to_string(&mut read).unwrap();
+        let ended = Ended::wait(child).expect(130).says(&["once more leaves at once"]);
+        assert!(!is_running(&mark), "the command was left running");
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+        let last: serde_json::Value = serde_json::from_str(read.lines().last().unwrap()).unwrap();
+        assert_eq!(last["event"], "run_finished");
+        assert_eq!(last["exit_code"], 130);
+        assert_eq!((&last["outcomes"]["stopped"], &last["outcomes"]["skipped"]), (&1.into(), &1.into()), "{last}");
+        assert_eq!(std::fs::read_dir(place.temporary()).unwrap().count(), 0, "local directories are removed");
+    }
+}
+
+#[test]
+fn what_was_gathered_is_kept() {
+    let place = Place::new();
+    let agent = Agent::start(&place, &[], &[]);
+    let ready = place.path().join("ready");
+    let fifo = ready.to_str().unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(fifo).status().unwrap().success());
+    let script = format!("echo gathered; echo > '{fifo}'; exec sleep 600");
+    let child = start(&place, &["run", "-w", &agent.url, "--", &script]);
+    // Opening it waits for the command to come this far.
+    std::fs::read(&ready).unwrap();
+    signal(&child, Signal::INT);
+    let ended = Ended::wait(child).expect(130).says(&["interrupted, 1 stopped"]);
+    assert!(ended.stdout.ends_with("\ngathered\n"), "{}", ended.stdout);
+}
+
+#[test]
+fn the_second_interrupt_leaves_at_once() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let mut child = start(&Place::new(), &["run", "-w", &url, "--", "true"]);
+    // Taken and never answered, so that the run has something to wait for.
+    let _connection = silent.accept().unwrap();
+    signal(&child, Signal::INT);
+    let mut stderr = child.stderr.take().unwrap();
+    wait_for(&mut stderr, "once more leaves at once");
+    signal(&child, Signal::INT);
+    let ended = Ended::wait(child).expect(130);
+    assert_eq!(ended.stdout, "", "nothing was reported");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    for output in ["--json", "--color=never"] {
+        let place = Place::new();
+        let mark = format!("y{}", std::process::id());
+        let script = format!("yes {mark}");
+        let mut child = start(&place, &["run", "--local", "2", "--stream", output, "--", &script]);
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut String::new()).unwrap();
+        drop(stdout);
+        let ended = Ended::wait(child).expect(0);
+        assert_eq!(ended.stderr, "");
+        assert!(!is_running(&script), "the command was left running");
+    }
+}
+
+#[test]
+fn an_agent_ends_on_a_signal_with_its_commands() {
+    for kind in [Signal::INT, Signal::TERM] {
+        let place = Place::new();
+        let agent = Agent::start(&place, &[], &[]);
+        let mark = format!("sleep 8{}", std::process::id());
+        let script = format!("echo ready; {mark} & wait");
+        let mut child = start(&place, &["run", "-w", &agent.url, "--stream", "--", &script]);
+        wait_for(child.stdout.take().unwrap(), "ready");
+        assert!(is_running(&mark), "the command runs before the signal");
+        agent.signal(kind);
+        assert_eq!(agent.wait(), Some(0));
+        assert!(!is_running(&mark), "the command was left running");
+        signal(&child, Signal::KILL);
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,97 @@
+//! Files and git, both ways.
+
+use std::process::Command;
+
+use crate::support::{Agent, Place};
+
+#[test]
+fn a_file_goes_to_a_workspace_and_comes_back() {
+    let place = Place::new();
+    let agent = Agent::start(&place, &[], &[]);
+    let remote = place.path().join("remote dir/ü.txt");
+    let remote = remote.to_str().unwrap();
+    place.file("a.txt", "content\n");
+    let ended = place.run(&["upload", "-w", &agent.url, "a.txt", remote]).expect(0);
+    assert!(ended.stdout.contains(&format!("succeeded, 8 bytes to {remote}")), "{}", ended.stdout);
+    place.run(&["download", "-w", &agent.url, remote, "made/back.txt"]).expect(0);
+    assert_eq!(place.read("made/back.txt"), "content\n");
+    // A directory keeps the name.
+    place.run(&["download", "-w", &agent.url, remote, "made"]).expect(0);
+    assert_eq!(place.read("made/ü.txt"), "content\n");
+    let directory = format!("{}/", place.path().join("in").display());
+    place.run(&["upload", "-w", &agent.url, "a.txt", &directory]).expect(0);
+    assert_eq!(place.read("in/a.txt"), "content\n");
+}
+
+#[test]
+fn downloads_of_several_workspaces_do_not_meet() {
+    let place = Place::new();
+    let agents = [Agent::start(&place, &[], &[]), Agent::start(&place, &[], &[])];
+    let targets = format!("{},{}", agents[0].url, agents[1].url);
+    let source = place.file("log.txt", "line\n");
+    let source = source.to_str().unwrap();
+    place.run(&["download", "-w", &targets, source, "out"]).expect(0);
+    place.run(&["download", "-w", &targets, source, "flat/{workspace}.log"]).expect(0);
+    for agent in &agents {
+        assert_eq!(place.read(&format!("out/{}/log.txt", agent.name())), "line\n");
+        assert_eq!(place.read(&format!("flat/{}.log", agent.name())), "line\n");
+    }
+    place.file("taken", "mine");
+    let ended = place.run(&["download", "-w", &targets, source, "taken"]).expect(2);
+    ended.says(&["taken is a file", "{workspace}"]);
+    assert_eq!(place.read("taken"), "mine");
+}
+
+#[test]
+fn a_missing_remote_file_leaves_nothing_here() {
+    let place = Place::new();
+    let agent = Agent::start(&place, &[], &[]);
+    let ended = place.run(&["download", "-w", &agent.url, "/nowhere/at/all", "made"]).expect(4);
+    ended.says(&[agent.name(), "not found", "1 rejected"]);
+    assert!(!place.path().join("made").exists());
+}
+
+fn git(place: &Place, args: &[&str]) {
+    let mut git = Command::new("git");
+    git.current_dir(place.path()).args(["-c", "user.name=t", "-c", "user.email=t@t"]).args(args);
+    assert!(git.output().unwrap().status.success(), "git {args:?}");
+}
+
+#[test]
+fn git_changes_and_differences_are_shown() {
+    let place = Place::new();
+    let agent = Agent::start(&place, &["--root", place.path().to_str().unwrap()], &[]);
+    git(&place, &["init", "-q", "repo"]);
+    place.file("repo/a b.txt", "one\ntwo\n");
+    git(&place, &["-C", "repo", "add", "."]);
+    git(&place, &["-C", "repo", "commit", "-qm", "first"]);
+    place.file("repo/a b.txt", "one\n2\n");
+    place.file("repo/new.txt", "new\n");
+    let repo = place.path().join("repo");
+    let repo = repo.to_str().unwrap();
+
+    let ended = place.run(&["changes", "-w", &agent.url, repo]).expect(0);
+    assert!(ended.stdout.contains("2 changes"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("UPDATED  a b.txt\n") && ended.stdout.contains("ADDED    new.txt\n"),
+        "{}",
+        ended.stdout
+    );
+    let json = place.run(&["changes", "-w", &agent.url, "--cwd", repo, "--json"]).expect(0).json();
+    let finished = json.iter().find(|line| line["event"] == "target_finished").unwrap();
+    assert_eq!(finished["value"].as_array().unwrap().len(), 2);
+
+    let ended = place.run(&["diff", "-w", &agent.url, "--cwd", repo, "a b.txt"]).expect(0);
+    assert!(ended.stdout.contains("\n one\n-two\n+2\n"), "{}", ended.stdout);
+    let ended =
+        place.run(&["diff", "-w", &agent.url, "--cwd", repo, "a b.txt", "--ref", "HEAD", "--commit", "abcd"]).expect(2);
+    ended.says(&["cannot be used with"]);
+}
+
+#[test]
+fn a_path_in_no_repository_says_so() {
+    let place = Place::new();
+    let agent = Agent::start(&place, &[], &[]);
+    let ended = place.run(&["changes", "-w", &agent.url, "/proc"]).expect(4);
+    ended.says(&["/proc is in no git repository"]);
+}
