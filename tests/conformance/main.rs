@@ -8,6 +8,7 @@ mod case;
 mod commands;
 mod connections;
 mod files;
+mod git;
 mod lost_starts;
 mod order;
 mod output;
@@ -29,6 +30,7 @@ const THEMES: &[(&str, &[case::Case])] = &[
     ("timeouts", timeouts::CASES),
     ("output", output::CASES),
     ("files", files::CASES),
+    ("git", git::CASES),
     ("order", order::CASES),
     ("secrets", secrets::CASES),
     ("connections", connections::CASES),

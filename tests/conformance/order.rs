@@ -107,8 +107,8 @@ async fn what_is_no_step_overtakes(sandbox: &Sandbox) {
 async fn hundred_sleeps(sandbox: &Sandbox) {
     let bound = if sandbox.kind().is_embedded() { 1.5 } else { 2.5 };
     let mut took = Vec::new();
-    // A machine that is busy otherwise is no fault of the workspace: one try of three has to do.
-    for _ in 0..3 {
+    // A machine that is busy otherwise is no fault of the workspace: one try of five has to do.
+    for _ in 0..5 {
         let began = Instant::now();
         let results = join_all((0..100).map(|_| sandbox.workspace.execute_command("sleep 1; echo done"))).await;
         took.push(began.elapsed().as_secs_f64());

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, OnceLock, PoisonError},
 };
 
@@ -134,11 +134,6 @@ impl Server {
     /// A connection with the first key.
     pub(crate) fn connection(&self) -> Connection {
         connection(&self.url(), self.keys[0])
-    }
-
-    /// The directory that the server was started in.
-    pub(crate) fn root(&self) -> &Path {
-        self.root.path()
     }
 }
 
