@@ -94,7 +94,10 @@ fn try_start(version: &str, root: &Path, keys: [&str; 2]) -> Result<(String, Pro
             let log = fs::read_to_string(root.join("server.log")).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             process.stop();
-            return Err(format!("it did not start; its last words:\n{}", lines[lines.len().saturating_sub(20)..].join("\n")));
+            return Err(format!(
+                "it did not start; its last words:\n{}",
+                lines[lines.len().saturating_sub(20)..].join("\n")
+            ));
         }
         std::thread::sleep(Duration::from_millis(50));
     }
