@@ -210,7 +210,8 @@ async fn many_at_once_are_not_mixed_up(sandbox: &Sandbox) {
     let commands = (0..30).map(|number| {
         let workspace = sandbox.workspace.clone();
         async move {
-            let command = format!("echo {number}; echo {number} >&2; sleep 0.{}; echo {number}; exit {number}", number % 4);
+            let command =
+                format!("echo {number}; echo {number} >&2; sleep 0.{}; echo {number}; exit {number}", number % 4);
             workspace.execute_command(command).await.unwrap()
         }
     });

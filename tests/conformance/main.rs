@@ -6,8 +6,13 @@
 
 mod case;
 mod commands;
+mod connections;
+mod files;
+mod lost_starts;
+mod order;
 mod output;
 mod sandbox;
+mod secrets;
 #[path = "../support/mod.rs"]
 mod support;
 mod timeouts;
@@ -19,7 +24,16 @@ use support::{
 };
 
 /// All cases, by theme.
-const THEMES: &[(&str, &[case::Case])] = &[("commands", commands::CASES), ("timeouts", timeouts::CASES), ("output", output::CASES)];
+const THEMES: &[(&str, &[case::Case])] = &[
+    ("commands", commands::CASES),
+    ("timeouts", timeouts::CASES),
+    ("output", output::CASES),
+    ("files", files::CASES),
+    ("order", order::CASES),
+    ("secrets", secrets::CASES),
+    ("connections", connections::CASES),
+    ("lost_starts", lost_starts::CASES),
+];
 
 fn main() {
     let mut arguments = Arguments::from_args();

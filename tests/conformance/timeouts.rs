@@ -122,7 +122,10 @@ async fn a_stopped_command_keeps_its_output(sandbox: &Sandbox) {
 async fn in_time_is_no_timeout(sandbox: &Sandbox) {
     let command = ExecuteCommand::new("sleep 0.3; echo in time").with_timeout(Duration::from_secs(20));
     assert_eq!(sandbox.output(command).await, "in time\n");
-    assert_eq!(sandbox.output(ExecuteCommand::new("sleep 0.1; echo unbounded").with_timeout(None)).await, "unbounded\n");
+    assert_eq!(
+        sandbox.output(ExecuteCommand::new("sleep 0.1; echo unbounded").with_timeout(None)).await,
+        "unbounded\n"
+    );
 }
 
 async fn a_started_command_is_ended_in_time(sandbox: &Sandbox) {

@@ -13,7 +13,7 @@ use std::{
 use super::processes;
 
 /// Booting takes 5 to 20 s, and longer where the disk is cold and the machine busy.
-const BOOT: Duration = Duration::from_secs(180);
+const BOOT: Duration = Duration::from_secs(90);
 
 /// How long the guard may take to get to the server.
 const FORKING: Duration = Duration::from_secs(2);
@@ -80,6 +80,8 @@ fn try_start(version: &str, root: &Path, keys: [&str; 2]) -> Result<(String, Pro
         .env("OH_ENABLE_VNC", "0")
         .env("OH_PRELOAD_TOOLS", "false")
         .env("OPENHANDS_SUPPRESS_BANNER", "1")
+        // Else it asks the network, in a thread whose words about failing can deadlock an import.
+        .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         .env(MARK, &mark)
         .env_remove("SESSION_API_KEY")
         .stdin(Stdio::piped())

@@ -87,6 +87,11 @@ impl Proxy {
         self.shared.state().traps.push(Trap { path, fault });
     }
 
+    /// Spoils nothing more than it has.
+    pub(crate) fn forget(&self) {
+        self.shared.state().traps.clear();
+    }
+
     /// How many requests have been spoilt.
     pub(crate) fn spoilt(&self) -> u32 {
         self.shared.state().sprung

@@ -7,13 +7,18 @@ use std::{
 };
 
 use tempfile::TempDir;
-use workspace_fleet::Connection;
+use workspace_fleet::{
+    Connection,
+    agent::{AgentConfig, AgentHandle, AgentServer},
+};
 
 use super::openhands::{self, Process};
 
 /// Which agent server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// The embedded one, on a thread of this process.
+    Embedded,
     /// A real one of a pinned version.
     OpenHands(&'static str),
 }
@@ -24,18 +29,19 @@ pub(crate) const OPENHANDS: [Kind; 2] = [Kind::OpenHands("1.58.0"), Kind::OpenHa
 impl Kind {
     /// All that can be run on this machine.
     pub(crate) fn installed() -> Vec<Self> {
-        OPENHANDS.into_iter().filter(|kind| !kind.is_missing()).collect()
+        [Self::Embedded].into_iter().chain(OPENHANDS).filter(|kind| !kind.is_missing()).collect()
     }
 
     /// Whether it is to be installed first.
     pub(crate) fn is_missing(self) -> bool {
         match self {
+            Self::Embedded => false,
             Self::OpenHands(version) => !openhands::python(version).is_file(),
         }
     }
 
     pub(crate) fn is_embedded(self) -> bool {
-        !matches!(self, Self::OpenHands(_))
+        self == Self::Embedded
     }
 
     /// Whether it is the older of the real servers: without a stop route, for one.
@@ -47,6 +53,7 @@ impl Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Embedded => f.write_str("embedded"),
             Self::OpenHands(version) => write!(f, "openhands_{}", version.replace('.', "_")),
         }
     }
@@ -65,12 +72,14 @@ pub(crate) struct Server {
 
 /// How a server is stopped.
 enum Stop {
+    Embedded(AgentHandle),
     Process(Process),
 }
 
 /// One for each kind that was needed, or why it did not start.
 type Started = OnceLock<Result<Server, String>>;
-static STARTED: [(Kind, Started); 2] = [(OPENHANDS[0], OnceLock::new()), (OPENHANDS[1], OnceLock::new())];
+static STARTED: [(Kind, Started); 3] =
+    [(Kind::Embedded, OnceLock::new()), (OPENHANDS[0], OnceLock::new()), (OPENHANDS[1], OnceLock::new())];
 
 impl Server {
     /// The server of this kind, started if need be.
@@ -83,6 +92,12 @@ impl Server {
         let root = tempfile::Builder::new().prefix("wsfleet-server-").tempdir().map_err(|error| error.to_string())?;
         let keys = ["conformance-key-1", "conformance-key-2"];
         let (address, stop) = match kind {
+            Kind::Embedded => {
+                let config = AgentConfig::default().with_root(root.path());
+                let config = keys.into_iter().fold(config, AgentConfig::with_session_key);
+                let agent = AgentServer::spawn(config).map_err(|error| error.to_string())?;
+                (agent.addr().to_string(), Stop::Embedded(agent))
+            }
             Kind::OpenHands(version) => {
                 let (address, process) = openhands::start(version, root.path(), keys)?;
                 (address, Stop::Process(process))
@@ -101,6 +116,10 @@ impl Server {
         let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
         let problems = match stop {
             None => Vec::new(),
+            Some(Stop::Embedded(agent)) => {
+                agent.stop_blocking();
+                Vec::new()
+            }
             Some(Stop::Process(process)) => process.stop(),
         };
         // The directory of a static is never dropped.
