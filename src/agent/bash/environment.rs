@@ -1,4 +1,7 @@
-use std::ffi::{OsStr, OsString};
+use std::{
+    ffi::{OsStr, OsString},
+    sync::Arc,
+};
 
 use tokio::process::Command;
 
@@ -20,7 +23,7 @@ const SECRETS: [&str; 6] = [
 /// The environment that commands get: that of the agent when it started, without session keys and without what is meant for
 /// workspace-fleet itself.
 #[derive(Debug, Clone)]
-pub(crate) struct CommandEnvironment(Vec<(OsString, OsString)>);
+pub(crate) struct CommandEnvironment(Arc<[(OsString, OsString)]>);
 
 impl CommandEnvironment {
     /// Takes the environment of this process for commands of the agent that listens on this port.
@@ -35,7 +38,7 @@ impl CommandEnvironment {
             set(&mut kept, "AI_AGENT", "openhands".into());
         }
         set(&mut kept, "OH_INTERNAL_SERVER_URL", format!("http://127.0.0.1:{port}").into());
-        Self(kept)
+        Self(kept.into())
     }
 
     /// Gives it to a process.

@@ -19,6 +19,7 @@ mod runner;
 mod search;
 mod service;
 mod socket;
+mod spawn;
 mod timestamp;
 
 pub(super) use environment::CommandEnvironment;

@@ -1,18 +1,8 @@
-use std::{
-    io,
-    os::unix::process::ExitStatusExt,
-    path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
-    rc::Rc,
-    time::Duration,
-};
+use std::{os::unix::process::ExitStatusExt, process::ExitStatus, rc::Rc, time::Duration};
 
-use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessSession};
-use rustix::process::Pid;
-use tokio::{
-    process::Command,
-    time::{Instant, sleep_until, timeout},
-};
+use process_wrap::tokio::ChildWrapper;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,9 +11,7 @@ use super::{
     pump::Pump,
     service::BashService,
 };
-use crate::agent::http::os_error_text;
 
-const SHELL: &str = "/bin/sh";
 /// The exit code of a command that ran out of time, or that never ran.
 const NO_EXIT_CODE: i32 = -1;
 /// Text of a stream above this size is not put into the last event but into a chunk of its own, because the last event
@@ -36,53 +24,11 @@ const LONGEST_TIMEOUT_SECONDS: u64 = 10 * 365 * 24 * 3600;
 
 /// Runs a command to its end and records what it wrote.
 pub(super) async fn run(service: Rc<BashService>, command: Rc<CommandRecord>, stop: CancellationToken) {
-    let (exit_code, stdout, stderr) = match spawn(&service, &command) {
+    let (exit_code, stdout, stderr) = match service.spawn(&command).await {
         Ok(child) => Supervised::new(&service, &command, child).run(stop).await,
         Err(problem) => (NO_EXIT_CODE, String::new(), format!("Error executing command: {problem}")),
     };
     service.finish(command.id, exit_code, stdout, stderr).await;
-}
-
-/// Starts the shell in a session of its own.
-fn spawn(service: &BashService, command: &CommandRecord) -> Result<Box<dyn ChildWrapper>, String> {
-    if command.command.contains('\0') || command.cwd.as_ref().is_some_and(|cwd| cwd.contains('\0')) {
-        return Err("embedded null byte".to_owned());
-    }
-    let cwd = working_directory(service.root(), command.cwd.as_deref());
-    let wrapped = CommandWrap::with_new(SHELL, |shell: &mut Command| {
-        shell.arg("-c").arg(&*command.command);
-        if let Some(cwd) = &cwd {
-            shell.current_dir(cwd);
-        }
-        service.environment().apply_marked(shell, command.id);
-        shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    })
-    .wrap(ProcessSession)
-    .spawn();
-    // The session's own wrapper would also wait for processes that outlive the shell.
-    wrapped.map(ChildWrapper::into_inner).map_err(|error| spawn_problem(&error, command.cwd.as_deref(), cwd.as_deref()))
-}
-
-/// Where a command runs. A relative directory is one below the root.
-fn working_directory(root: Option<&Path>, asked: Option<&str>) -> Option<PathBuf> {
-    match (root, asked) {
-        (Some(root), asked) => Some(asked.map_or_else(|| root.to_owned(), |cwd| root.join(cwd))),
-        (None, asked) => asked.map(PathBuf::from),
-    }
-}
-
-/// Words a failed start as Python does: it names the directory when that was the problem, else the shell.
-fn spawn_problem(error: &io::Error, asked: Option<&str>, cwd: Option<&Path>) -> String {
-    let unusable = cwd.is_some_and(|cwd| error.kind() != io::ErrorKind::ArgumentListTooLong && !is_enterable(cwd));
-    match (unusable, asked, cwd) {
-        (true, Some(asked), _) => os_error_text(error, Path::new(asked)),
-        (true, None, Some(cwd)) => os_error_text(error, cwd),
-        _ => os_error_text(error, Path::new(SHELL)),
-    }
-}
-
-fn is_enterable(path: &Path) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_dir()
 }
 
 /// Why the reading of a command's output ended.
@@ -125,6 +71,11 @@ impl<'a> Supervised<'a> {
         (exit_code.or_else(|| status.and_then(exit_code_of)).unwrap_or(NO_EXIT_CODE), stdout, stderr)
     }
 
+    /// The shell, unless it has been waited for.
+    fn leader(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.child.id()?).ok()?)
+    }
+
     async fn read_until_end(&mut self, stop: &CancellationToken) -> End {
         let seconds = u64::try_from(self.command.timeout).unwrap_or(0).min(LONGEST_TIMEOUT_SECONDS);
         if seconds == 0 {
@@ -155,10 +106,6 @@ impl<'a> Supervised<'a> {
     }
 
     async fn flush_due(&mut self) {
-        if self.pump.has_ended() {
-            // The last event is about to take what is left.
-            return;
-        }
         let (stdout, stderr) = self.pump.take_due();
         if let Some(text) = stdout {
             self.service.add_chunk(self.command.id, text, true).await;
@@ -173,9 +120,8 @@ impl<'a> Supervised<'a> {
         if self.command.timeout > 0 {
             self.pump.read_what_is_there().await;
         }
-        let leader = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let kept = if timed_out { Some(self.pump.take_rest()) } else { None };
-        if let Some(leader) = leader {
+        if let Some(leader) = self.leader() {
             let mut ending = std::pin::pin!(end_all(Target { id: self.command.id, leader }));
             loop {
                 tokio::select! {
@@ -213,6 +159,15 @@ impl<'a> Supervised<'a> {
     }
 }
 
+impl Drop for Supervised<'_> {
+    /// Ends a command whose agent goes away without having been stopped. Only its process group can be reached from here.
+    fn drop(&mut self) {
+        if let Some(leader) = self.leader() {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
 /// The exit code, or the negative of the signal that ended the shell.
 fn exit_code_of(status: ExitStatus) -> Option<i32> {
     status.code().or_else(|| status.signal().map(|signal| -signal))
@@ -221,15 +176,6 @@ fn exit_code_of(status: ExitStatus) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_relative_directory_is_below_the_root() {
-        let root = Path::new("/r");
-        assert_eq!(working_directory(Some(root), None), Some("/r".into()));
-        assert_eq!(working_directory(Some(root), Some("a")), Some("/r/a".into()));
-        assert_eq!(working_directory(Some(root), Some("/a")), Some("/a".into()));
-        assert_eq!(working_directory(None, None), None);
-    }
 
     #[test]
     fn a_signal_is_a_negative_exit_code() {

@@ -1,11 +1,12 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     rc::Rc,
     time::Duration,
 };
 
+use process_wrap::tokio::ChildWrapper;
 use tokio::sync::{Notify, futures::Notified};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,7 @@ use super::{
     log::{EventLog, Finished},
     runner,
     search::{Page, Search},
+    spawn::Spawner,
     timestamp::{self, Micros},
 };
 use crate::{
@@ -39,8 +41,7 @@ pub(crate) struct BashLimits {
 #[derive(Debug)]
 pub(crate) struct BashService {
     limits: BashLimits,
-    root: Option<PathBuf>,
-    environment: CommandEnvironment,
+    spawner: Spawner,
     log: RefCell<EventLog>,
     spill: RefCell<Spill>,
     running: RefCell<HashMap<EventId, Running>>,
@@ -74,18 +75,13 @@ impl BashService {
             running: RefCell::default(),
             appended: Notify::new(),
             closed: Cell::new(false),
+            spawner: Spawner::new(root, environment),
             limits,
-            root,
-            environment,
         }
     }
 
-    pub(super) fn root(&self) -> Option<&Path> {
-        self.root.as_deref()
-    }
-
-    pub(super) fn environment(&self) -> &CommandEnvironment {
-        &self.environment
+    pub(super) async fn spawn(&self, command: &CommandRecord) -> Result<Box<dyn ChildWrapper>, String> {
+        self.spawner.spawn(command).await
     }
 
     /// Starts a command. Under a name that was used before it gives the command that was started then.

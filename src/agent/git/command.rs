@@ -85,7 +85,9 @@ impl<'a> Git<'a> {
         if let Some(file) = output {
             command.stdout(file.try_clone().map_err(|error| error.to_string())?);
         }
-        match timeout(time, command.output()).await {
+        // Not `output`, which would take the standard output for itself.
+        let child = command.spawn().map_err(|error| error.to_string())?;
+        match timeout(time, child.wait_with_output()).await {
             Err(_) => Err("Timed out generating git delta".to_owned()),
             Ok(Ok(output)) if output.status.success() => Ok(()),
             Ok(_) => Err("Failed to generate git delta".to_owned()),

@@ -44,7 +44,7 @@ pub(super) enum Command {
     /// Copy a file of workspaces to here
     ///
     /// {workspace} in DEST becomes the workspace's name, with `_` for each `/` in it. From more than one workspace, DEST
-    /// without {workspace} is a directory: the files become DEST/<workspace>/<name of SRC>.
+    /// without {workspace} is a directory: the files become DEST/WORKSPACE/NAME, each in a directory of its own.
     Download(Box<DownloadArgs>),
     /// List the changed files of a git repository
     Changes(Box<ChangesArgs>),

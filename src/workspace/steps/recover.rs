@@ -87,7 +87,10 @@ impl<'a> Retry<'a> {
                 Ok(Err(failure)) => failure,
                 Err(_) => return Err(self.unknown("no answer came in time")),
             };
-            if !failure.kind.is_transient() || Instant::now() + self.wait > self.give_up {
+            if !failure.kind.is_transient() {
+                return Err(self.refused(failure));
+            }
+            if Instant::now() + self.wait > self.give_up {
                 return Err(self.unknown(&failure));
             }
             actix_rt::time::sleep(self.wait.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
@@ -99,6 +102,17 @@ impl<'a> Retry<'a> {
         if !self.hurried && (self.caller.is_cancelled() || self.core.closing.is_cancelled()) {
             self.hurried = true;
             self.give_up = self.give_up.min(Instant::now() + HURRIED);
+        }
+    }
+
+    /// What answers has answered, but not as the agent server that the command was sent to.
+    fn refused(&self, failure: Failure) -> Failure {
+        match (&self.lost.kind, &failure.kind) {
+            // It did not understand the start either: it is no agent server, and says so.
+            (ErrorKind::Protocol { cut_short: false, .. }, ErrorKind::Protocol { .. } | ErrorKind::Gone { .. }) => {
+                self.lost.clone()
+            }
+            _ => self.unknown(&failure),
         }
     }
 

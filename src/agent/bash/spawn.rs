@@ -1,0 +1,116 @@
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessSession};
+use tokio::{process::Command, sync::Semaphore};
+
+use super::{CommandEnvironment, event::CommandRecord};
+use crate::{agent::http::os_error_text, protocol::EventId};
+
+const SHELL: &str = "/bin/sh";
+
+/// Starts shells.
+///
+/// To begin a session a process has to be forked, which takes the better part of a millisecond and the whole thread. So it is
+/// done on threads for blocking work, on as many as can run at once and no more: forks of one process wait for each other.
+#[derive(Debug)]
+pub(super) struct Spawner {
+    root: Option<PathBuf>,
+    environment: CommandEnvironment,
+    places: Semaphore,
+}
+
+const MOST_PLACES: usize = 4;
+
+impl Spawner {
+    pub(super) fn new(root: Option<PathBuf>, environment: CommandEnvironment) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { root, environment, places: Semaphore::new(processors.min(MOST_PLACES)) }
+    }
+
+    /// Starts the shell of a command in a session of its own. Says what was wrong as the real server says it.
+    pub(super) async fn spawn(&self, command: &CommandRecord) -> Result<Box<dyn ChildWrapper>, String> {
+        let plan = Plan {
+            id: command.id,
+            text: command.command.to_string(),
+            asked: command.cwd.as_deref().map(str::to_owned),
+            cwd: working_directory(self.root.as_deref(), command.cwd.as_deref()),
+            environment: self.environment.clone(),
+        };
+        let _place = self.places.acquire().await;
+        let spawned = tokio::task::spawn_blocking(move || plan.carry_out()).await;
+        spawned.unwrap_or_else(|error| Err(error.to_string()))
+    }
+}
+
+/// What it takes to start a command.
+struct Plan {
+    id: EventId,
+    text: String,
+    /// The directory as it was asked for.
+    asked: Option<String>,
+    /// The directory to run in.
+    cwd: Option<PathBuf>,
+    environment: CommandEnvironment,
+}
+
+impl Plan {
+    /// Blocks.
+    fn carry_out(self) -> Result<Box<dyn ChildWrapper>, String> {
+        if self.text.contains('\0') || self.asked.as_ref().is_some_and(|cwd| cwd.contains('\0')) {
+            return Err("embedded null byte".to_owned());
+        }
+        let wrapped = CommandWrap::with_new(SHELL, |shell: &mut Command| {
+            shell.arg("-c").arg(&self.text);
+            if let Some(cwd) = &self.cwd {
+                shell.current_dir(cwd);
+            }
+            self.environment.apply_marked(shell, self.id);
+            shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        })
+        .wrap(ProcessSession)
+        .spawn();
+        // The session's own wrapper would also wait for processes that outlive the shell.
+        wrapped.map(ChildWrapper::into_inner).map_err(|error| self.problem(&error))
+    }
+
+    /// Words a failed start as Python does: it names the directory when that was the problem, else the shell.
+    fn problem(&self, error: &io::Error) -> String {
+        let cwd = self.cwd.as_deref();
+        let unusable = cwd.is_some_and(|cwd| error.kind() != io::ErrorKind::ArgumentListTooLong && !is_enterable(cwd));
+        match (unusable, &self.asked, cwd) {
+            (true, Some(asked), _) => os_error_text(error, Path::new(asked)),
+            (true, None, Some(cwd)) => os_error_text(error, cwd),
+            _ => os_error_text(error, Path::new(SHELL)),
+        }
+    }
+}
+
+/// Where a command runs. A relative directory is one below the root.
+fn working_directory(root: Option<&Path>, asked: Option<&str>) -> Option<PathBuf> {
+    match (root, asked) {
+        (Some(root), asked) => Some(asked.map_or_else(|| root.to_owned(), |cwd| root.join(cwd))),
+        (None, asked) => asked.map(PathBuf::from),
+    }
+}
+
+fn is_enterable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_directory_is_below_the_root() {
+        let root = Path::new("/r");
+        assert_eq!(working_directory(Some(root), None), Some("/r".into()));
+        assert_eq!(working_directory(Some(root), Some("a")), Some("/r/a".into()));
+        assert_eq!(working_directory(Some(root), Some("/a")), Some("/a".into()));
+        assert_eq!(working_directory(None, None), None);
+    }
+}
