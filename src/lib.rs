@@ -31,6 +31,6 @@ pub use workspace::{
 };
 
 /// The examples of the README, compiled.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "agent"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
