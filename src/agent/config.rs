@@ -33,7 +33,7 @@ pub struct AgentConfig {
     pub max_running_commands: usize,
     /// How many event sockets may be open at once; one more is closed with 1013. Default: 50.
     pub max_subscribers: usize,
-    /// How long an event socket may take to accept one frame before it is closed with 1013. Default: 10 s.
+    /// How long an event socket may take to accept one frame before it is closed with 1013. Default: 30 s.
     pub subscriber_stall: Duration,
     /// How many connections are served at once; more wait in the system's backlog. Default: 1,024.
     pub max_connections: usize,
@@ -89,7 +89,7 @@ impl Default for AgentConfig {
             runtime_idle_timeout: None,
             max_running_commands: 1_000,
             max_subscribers: 50,
-            subscriber_stall: Duration::from_secs(10),
+            subscriber_stall: Duration::from_secs(30),
             max_connections: 1_024,
             max_json_body: 2 << 20,
             spill_dir: None,

@@ -1,4 +1,9 @@
-use std::{io::Write, net::TcpStream, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use crate::support::{Agent, KEY, Reply, encoded, form, send, send_bytes, until};
 
@@ -72,6 +77,25 @@ async fn uploads_to_wrong_places_are_refused_by_name() {
     assert!(long.json()["exception"].as_str().unwrap().contains("[Errno 36] File name too long"));
     let request = agent.post(&format!("/api/file/upload?path={}", encoded(agent.path("f"))));
     assert_eq!(send(request).await.json()["detail"][0]["loc"], serde_json::json!(["body", "file"]));
+}
+
+#[actix_rt::test]
+async fn a_slow_sender_of_a_refused_upload_gets_the_answer() {
+    let agent = Agent::start();
+    let mut socket = TcpStream::connect(agent.handle.addr()).unwrap();
+    let head = format!(
+        "POST /api/file/upload?path=relative HTTP/1.1\r\nHost: x\r\nX-Session-API-Key: {KEY}\r\nConnection: close\r\n\
+         Content-Length: 3000000\r\nContent-Type: multipart/form-data; boundary=B\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    for _ in 0..3 {
+        // Slower than any time for which an answered connection would still be read.
+        std::thread::sleep(std::time::Duration::from_millis(600));
+        socket.write_all(&[b'x'; 1_000_000]).unwrap();
+    }
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("400 Bad Request") && answer.contains("Path must be absolute"), "{answer}");
 }
 
 #[actix_rt::test]

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{event::error_json, request, search::Search, service::Refused, timestamp::Micros};
+use super::{event::error_json, paced::Pace, request, search::Search, service::Refused, timestamp::Micros};
 use crate::agent::{
     http::{ApiError, ApiResult, QueryParams},
     keys::presented_key,
@@ -51,23 +51,41 @@ pub(in crate::agent) async fn events_socket(
         .map_err(|error| ApiError::bad_request(format!("not a WebSocket handshake: {error}")))?;
     let messages =
         messages.max_frame_size(MESSAGE_BYTES).aggregate_continuations().max_continuation_size(MESSAGE_BYTES);
-    actix_rt::spawn(serve(state, session, messages, admitted, resend));
+    let pace = Pace::default();
+    let response = response.map_body(|_, body| pace.follow(body));
+    actix_rt::spawn(serve(state, Outgoing { session, pace }, messages, admitted, resend));
     Ok(response)
 }
 
-async fn serve(state: State, session: Session, mut messages: AggregatedMessageStream, admitted: bool, resend: bool) {
-    if !admitted && !authenticate(&state, &mut messages).await {
-        return close(session, &mut messages, CloseCode::Other(4001), "Authentication failed").await;
+/// The way to the client.
+struct Outgoing {
+    session: Session,
+    pace: Pace,
+}
+
+impl Outgoing {
+    /// Sends a frame and waits until the connection has taken it. False when the client is gone.
+    async fn send(&mut self, text: String) -> bool {
+        let taken = self.pace.taken() + text.len() as u64;
+        self.session.text(text).await.is_ok() && self.pace.reaches(taken).await
     }
-    let Some(_place) = state.subscribe() else {
-        return close(session, &mut messages, CloseCode::Again, "Too many bash event connections").await;
+}
+
+async fn serve(state: State, outgoing: Outgoing, mut messages: AggregatedMessageStream, admitted: bool, resend: bool) {
+    if !admitted && !authenticate(&state, &mut messages).await {
+        return close(outgoing.session, &mut messages, CloseCode::Other(4001), "Authentication failed").await;
+    }
+    let Some(place) = state.subscribe() else {
+        return close(outgoing.session, &mut messages, CloseCode::Again, "Too many bash event connections").await;
     };
     let (newest, evicted) = state.bash.position();
     let cursor = if resend { Micros::MIN } else { newest };
-    let mut subscriber = Subscriber { state, session, cursor, evicted_before: evicted };
+    let mut subscriber = Subscriber { state, outgoing, cursor, evicted_before: evicted };
     let reason = subscriber.run(&mut messages).await;
+    // Before the close, which a client that does not read draws out.
+    drop(place);
     if let Some((code, text)) = reason {
-        close(subscriber.session, &mut messages, code, text).await;
+        close(subscriber.outgoing.session, &mut messages, code, text).await;
     }
 }
 
@@ -111,7 +129,7 @@ type Closing = Option<(CloseCode, &'static str)>;
 
 struct Subscriber {
     state: State,
-    session: Session,
+    outgoing: Outgoing,
     /// The newest event that was sent.
     cursor: Micros,
     /// Evictions up to here happened before the socket was opened.
@@ -168,9 +186,9 @@ impl Subscriber {
     }
 
     async fn send(&mut self, text: String) -> Result<(), Closing> {
-        match timeout(self.state.subscriber_stall, self.session.text(text)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(None),
+        match timeout(self.state.subscriber_stall, self.outgoing.send(text)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(None),
             Err(_) => Err(Some((CloseCode::Again, "too slow: a frame was not accepted in time"))),
         }
     }
@@ -179,7 +197,7 @@ impl Subscriber {
         match message {
             AggregatedMessage::Text(text) => self.take_text(&text).await,
             AggregatedMessage::Binary(_) => self.send(error_json("KeyError", "'text'")).await,
-            AggregatedMessage::Ping(bytes) => self.session.pong(&bytes).await.map_err(|_| None),
+            AggregatedMessage::Ping(bytes) => self.outgoing.session.pong(&bytes).await.map_err(|_| None),
             AggregatedMessage::Pong(_) => Ok(()),
             AggregatedMessage::Close(reason) => Err(Some((reason.map_or(CloseCode::Normal, |reason| reason.code), ""))),
         }
