@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use secrecy::SecretString;
@@ -78,7 +78,7 @@ pub enum OnDrop {
 }
 
 /// What a command reads from its standard input.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stdin {
     /// These bytes.
@@ -86,6 +86,16 @@ pub enum Stdin {
     Bytes(Bytes),
     /// The content of a file of this machine, read when the command is started.
     Path(PathBuf),
+}
+
+/// Bytes are not shown, only counted: stdin is where secrets are sent through.
+impl fmt::Debug for Stdin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+            Self::Path(path) => f.debug_tuple("Path").field(path).finish(),
+        }
+    }
 }
 
 const fn default_timeout() -> Option<Duration> {

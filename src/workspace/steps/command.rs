@@ -1,4 +1,8 @@
-use std::{future::Future, rc::Rc, time::Duration};
+use std::{
+    future::Future,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use futures::channel::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -45,12 +49,15 @@ pub(crate) async fn execute(
             on_drop: prepared.command.on_drop,
             events: events.clone().filter(|_| follow_output),
         };
-        let result = watch(&core, &prepared.command, started, watching).await?;
-        if may_be_superseded && is_superseded(result.raw_exit_code, &result.stderr) {
+        let result = watch(&core, &prepared.command, started, watching).await;
+        if let (true, Ok(result)) = (may_be_superseded, &result)
+            && is_superseded(result.raw_exit_code, &result.stderr)
+        {
             continue;
         }
+        prepared.clean_up(&core, &result).await;
         drop(permit);
-        return Ok(result);
+        return result;
     }
 }
 
@@ -83,24 +90,32 @@ pub(crate) async fn start_detached(
         let (id, may_be_superseded) = (started.id, started.may_be_superseded);
         let watching = Watching { caller: caller.clone(), on_drop: prepared.command.on_drop, events: None };
         let watch = watch_in_background(&core, &prepared.command, started, watching);
-        if !may_be_superseded || !turns_out_superseded(&core, id, watch).await? {
-            return Ok(id);
+        if may_be_superseded && turns_out_superseded(&core, id).await? {
+            continue;
         }
+        let tasks = core.tasks.clone();
+        tasks.spawn_local(async move {
+            // A watch that ended unexpectedly has left things in doubt.
+            let result = watch.await.unwrap_or_else(|_| Err(Failure::protocol("the watch ended")));
+            prepared.clean_up(&core, &result).await;
+        });
+        return Ok(id);
     }
 }
 
 /// Waits until a command has ended, or has run for so long that it was past its head. The head is the first thing that
 /// it does.
-async fn turns_out_superseded(
-    core: &Rc<Core>,
-    id: EventId,
-    watch: oneshot::Receiver<Result<CommandResult, Failure>>,
-) -> Result<bool, Failure> {
-    if actix_rt::time::timeout(PAST_ITS_HEAD, watch).await.is_err() {
-        return Ok(false);
+async fn turns_out_superseded(core: &Rc<Core>, id: EventId) -> Result<bool, Failure> {
+    let past_its_head = Instant::now() + PAST_ITS_HEAD;
+    while Instant::now() < past_its_head {
+        if let Some(last) = feed::last_output(&core.client()?, id).await?
+            && last.is_final()
+        {
+            return Ok(is_superseded(last.exit_code, last.stderr.as_deref().unwrap_or_default()));
+        }
+        actix_rt::time::sleep(PAST_ITS_HEAD / 20).await;
     }
-    let last = feed::last_output(&core.client()?, id).await?;
-    Ok(last.is_some_and(|last| is_superseded(last.exit_code, last.stderr.as_deref().unwrap_or_default())))
+    Ok(false)
 }
 
 fn watch_in_background(

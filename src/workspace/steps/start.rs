@@ -10,7 +10,7 @@ use super::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Effect, ErrorKind, Failure,
+    CommandResult, Effect, ErrorKind, Failure,
     messages::ExecuteCommand,
     protocol::{BashCommand, CommandHead, EventId, MAX_COMMAND_BYTES, StartBashCommand},
     workspace::{
@@ -92,6 +92,15 @@ impl Prepared {
             folder.remove(core).await;
         }
         result
+    }
+
+    /// Removes what only the command itself would have removed, if it may not have come to that: its shell may never
+    /// have run, or not far enough.
+    pub(super) async fn clean_up(&self, core: &Rc<Core>, result: &Result<CommandResult, Failure>) {
+        let ran = result.as_ref().is_ok_and(|result| result.raw_exit_code == Some(0));
+        if let (Some(folder), false) = (&self.folder, ran) {
+            folder.remove(core).await;
+        }
     }
 
     async fn send_until_known(&self, core: &Rc<Core>, caller: &CancellationToken) -> Result<Started, Failure> {

@@ -172,6 +172,8 @@ impl CommandWatch {
             return;
         }
         self.ending = Some(ending);
+        // There is not much time left to wait between tries.
+        self.outage.over();
         let stop = steps::stop::end_processes(self.core.clone(), self.started.clone(), self.settled.clone());
         self.core.tasks.spawn_local(stop);
         self.want_after(self.started.round_trip.min(Duration::from_millis(5)), false);
