@@ -7,6 +7,7 @@
 mod case;
 mod commands;
 mod connections;
+mod differential;
 mod files;
 mod git;
 mod lost_starts;
@@ -35,6 +36,7 @@ const THEMES: &[(&str, &[case::Case])] = &[
     ("secrets", secrets::CASES),
     ("connections", connections::CASES),
     ("lost_starts", lost_starts::CASES),
+    ("differential", differential::CASES),
 ];
 
 fn main() {
