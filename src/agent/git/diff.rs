@@ -48,7 +48,7 @@ pub(super) async fn diff(git: &Git<'_>, asked_path: &Path, asked: Option<&str>) 
             Some(_) => {}
         }
     }
-    let shown = git.run_with(&repository, &["show", &name], &[]).await.unwrap_or_default();
+    let shown = show(git, &repository, &name).await;
     let original = normalize_lines(&String::from_utf8_lossy(&shown));
     let modified = if found.is_some() { read_text(&path).await } else { String::new() };
     Ok(GitDiff { modified: Some(modified), original: Some(original) })
@@ -58,6 +58,15 @@ pub(super) async fn diff(git: &Git<'_>, asked_path: &Path, asked: Option<&str>) 
 async fn read_text(path: &Path) -> String {
     let bytes = tokio::fs::read(path).await.unwrap_or_default();
     String::from_utf8(bytes).map(|text| normalize_lines(&text)).unwrap_or_default()
+}
+
+/// What a name stands for: a file's content, or a directory's list. Empty when it stands for nothing.
+async fn show(git: &Git<'_>, repository: &Path, name: &str) -> Vec<u8> {
+    // To `show`, a file name with two dots in it looks like a range of commits.
+    match git.run(repository, &["cat-file", "blob", name]).await {
+        Ok(content) => content,
+        Err(_) => git.run(repository, &["show", name]).await.unwrap_or_default(),
+    }
 }
 
 /// The size of what a name stands for, if that is a file.
@@ -75,6 +84,6 @@ pub(super) async fn content_at(git: &Git<'_>, repository: &Path, name: &str) -> 
     if let Some(size) = size.parse().ok().filter(|size| *size > LARGEST_FILE) {
         return Err(too_large(size));
     }
-    let shown = git.run(repository, &["show", name]).await.unwrap_or_default();
+    let shown = show(git, repository, name).await;
     Ok(super::text::strip(&universal_newlines(&String::from_utf8_lossy(&shown))).to_owned())
 }
