@@ -30,6 +30,7 @@ pub(super) fn failure(answer: &Refusal<'_>) -> Failure {
         401 | 403 => ErrorKind::Unauthorized { status, detail },
         404 if is_agent => ErrorKind::NotFound { detail },
         404 | 410 => ErrorKind::Gone { reason: gone(answer, is_agent, &detail) },
+        405 | 501 if !is_agent => return no_agent(status, &detail),
         429 | 500..=599 => {
             let retry_after = answer.retry_after.and_then(|text| retry_after(text, Timestamp::now()));
             ErrorKind::ServerError { status, detail, retry_after }
@@ -65,14 +66,22 @@ fn redirect(answer: &Refusal<'_>) -> Failure {
     Failure { kind: ErrorKind::Protocol { reason, cut_short: false }, effect: effect(answer.status) }
 }
 
+/// Agent servers know every request that is sent to them; what does not is something else, and has done nothing.
+fn no_agent(status: u16, detail: &str) -> Failure {
+    let reason = format!(
+        "this is not an agent server: it answered {status} with {detail}; check the host, the port and the path prefix"
+    );
+    Failure::not_sent(ErrorKind::Protocol { reason, cut_short: false })
+}
+
 fn gone(answer: &Refusal<'_>, is_agent: bool, detail: &str) -> String {
     if is_agent {
         return detail.to_owned();
     }
-    format!(
-        "{} answered for it: {detail}",
-        if answer.status == 404 { "something other than an agent server" } else { "the address" }
-    )
+    match answer.status {
+        404 => format!("no agent server is behind this address, or no longer; something else answered 404: {detail}"),
+        status => format!("the address answered {status}: {detail}"),
+    }
 }
 
 /// An answer in words that is not an agent server's.

@@ -10,8 +10,8 @@ mod supervisor;
 
 pub use event::{OutcomeCounts, RunEvent, RunEventKind, RunSummary, TargetFinished, TargetValue};
 pub use outcome::Outcome;
-pub(crate) use run::Run;
 pub use run::{DEFAULT_FANOUT, RunOperation, RunSpec};
+pub(crate) use run::{Run, Waiting};
 pub(crate) use runtime::Runtime;
 pub use selector::Selector;
 pub use supervisor::WorkspaceInfo;

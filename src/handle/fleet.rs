@@ -115,7 +115,7 @@ impl Fleet {
 
     /// Starts a run and returns the stream of what happens in it.
     ///
-    /// The run goes on as its events are taken: after 1,024 that nobody took it waits. Dropping the stream cancels the
+    /// The run goes on as its events are taken: after 1,024 events or 16 MiB of output that nobody took it waits. Dropping the stream cancels the
     /// run, which stops the remote commands.
     ///
     /// ```no_run

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Fleet;
 use crate::{
-    fleet::{FleetSupervisor, Run, RunEvent, RunEventKind, RunSummary},
+    fleet::{FleetSupervisor, Run, RunEvent, RunEventKind, RunSummary, Waiting},
     protocol::EventId,
 };
 
@@ -22,7 +22,7 @@ pub struct RunHandle {
     id: EventId,
     /// Present until the supervisor has taken the run.
     begun: Option<Pin<Box<Request<FleetSupervisor, Run>>>>,
-    events: mpsc::Receiver<RunEvent>,
+    events: mpsc::Receiver<Waiting>,
     cancel: CancellationToken,
     /// Keeps the fleet alive while the run goes on.
     _fleet: Fleet,
@@ -32,7 +32,7 @@ impl RunHandle {
     pub(super) fn new(
         id: EventId,
         begun: Request<FleetSupervisor, Run>,
-        events: mpsc::Receiver<RunEvent>,
+        events: mpsc::Receiver<Waiting>,
         cancel: CancellationToken,
         fleet: Fleet,
     ) -> Self {
@@ -78,7 +78,7 @@ impl Stream for RunHandle {
         {
             self.begun = None;
         }
-        self.events.poll_recv(cx)
+        self.events.poll_recv(cx).map(|waiting| waiting.map(|(event, _share)| event))
     }
 }
 

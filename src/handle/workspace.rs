@@ -13,8 +13,8 @@ use crate::{
     workspace::ask,
 };
 
-/// How many events of a followed command may wait to be taken.
-const EVENTS: usize = 64;
+/// How many events of a followed command may wait to be taken. Each may be a chunk of a mebibyte.
+const EVENTS: usize = 8;
 
 /// A workspace of a fleet.
 ///

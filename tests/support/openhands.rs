@@ -1,6 +1,7 @@
-//! Real OpenHands agent servers, as child processes.
+//! Agent servers as child processes: real OpenHands ones, and `wsfleet agent`.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
@@ -51,27 +52,50 @@ pub(crate) struct Process {
     mark: String,
 }
 
+/// What a server is started with; its port comes last.
+pub(crate) struct Program {
+    name: String,
+    words: Vec<OsString>,
+}
+
+impl Program {
+    /// A real server of this version.
+    pub(crate) fn openhands(version: &str) -> Self {
+        let words = ["-m", "openhands.agent_server", "--host", "127.0.0.1", "--port"].map(OsString::from);
+        Self {
+            name: format!("OpenHands {version}"),
+            words: std::iter::once(python(version).into_os_string()).chain(words).collect(),
+        }
+    }
+
+    /// The embedded agent server.
+    pub(crate) fn embedded() -> Self {
+        let words = [env!("CARGO_BIN_EXE_wsfleet"), "agent", "--root", ".", "--host", "127.0.0.1", "--port"];
+        Self { name: "wsfleet agent".to_owned(), words: words.map(OsString::from).to_vec() }
+    }
+}
+
 /// Starts a server in `root`; returns its `host:port`.
-pub(crate) fn start(version: &str, root: &Path, keys: [&str; 2]) -> Result<(String, Process), String> {
+pub(crate) fn start(program: &Program, root: &Path, keys: [&str; 2]) -> Result<(String, Process), String> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match try_start(version, root, keys) {
-            Err(problem) if tries < 3 => eprintln!("OpenHands {version}, try {tries}: {problem}"),
+        match try_start(program, root, keys) {
+            Err(problem) if tries < 3 => eprintln!("{}, try {tries}: {problem}", program.name),
             result => return result,
         }
     }
 }
 
-fn try_start(version: &str, root: &Path, keys: [&str; 2]) -> Result<(String, Process), String> {
+fn try_start(program: &Program, root: &Path, keys: [&str; 2]) -> Result<(String, Process), String> {
     let home = root.join("home");
     fs::create_dir_all(&home).map_err(|error| error.to_string())?;
     let port = free_port().map_err(|error| format!("no free port: {error}"))?;
     let mark = format!("{}-{port}", std::process::id());
     let guard = Command::new("/bin/sh")
         .args(["-c", GUARD, "guard"])
-        .arg(python(version))
-        .args(["-m", "openhands.agent_server", "--host", "127.0.0.1", "--port", &port.to_string()])
+        .args(&program.words)
+        .arg(port.to_string())
         .current_dir(root)
         .env("HOME", home)
         .env("OH_SESSION_API_KEYS_0", keys[0])
@@ -101,7 +125,7 @@ fn try_start(version: &str, root: &Path, keys: [&str; 2]) -> Result<(String, Pro
                 lines[lines.len().saturating_sub(20)..].join("\n")
             ));
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(20));
     }
     Ok((address, process))
 }

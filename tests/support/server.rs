@@ -7,17 +7,14 @@ use std::{
 };
 
 use tempfile::TempDir;
-use workspace_fleet::{
-    Connection,
-    agent::{AgentConfig, AgentHandle, AgentServer},
-};
+use workspace_fleet::Connection;
 
-use super::openhands::{self, Process};
+use super::openhands::{self, Process, Program};
 
 /// Which agent server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The embedded one, on a thread of this process.
+    /// The embedded one, as `wsfleet agent`.
     Embedded,
     /// A real one of a pinned version.
     OpenHands(&'static str),
@@ -67,13 +64,7 @@ pub(crate) struct Server {
     /// The keys that it accepts.
     pub(crate) keys: [&'static str; 2],
     root: TempDir,
-    stop: Mutex<Option<Stop>>,
-}
-
-/// How a server is stopped.
-enum Stop {
-    Embedded(AgentHandle),
-    Process(Process),
+    process: Mutex<Option<Process>>,
 }
 
 /// One for each kind that was needed, or why it did not start.
@@ -91,19 +82,12 @@ impl Server {
     fn start(kind: Kind) -> Result<Self, String> {
         let root = tempfile::Builder::new().prefix("wsfleet-server-").tempdir().map_err(|error| error.to_string())?;
         let keys = ["conformance-key-1", "conformance-key-2"];
-        let (address, stop) = match kind {
-            Kind::Embedded => {
-                let config = AgentConfig::default().with_root(root.path());
-                let config = keys.into_iter().fold(config, AgentConfig::with_session_key);
-                let agent = AgentServer::spawn(config).map_err(|error| error.to_string())?;
-                (agent.addr().to_string(), Stop::Embedded(agent))
-            }
-            Kind::OpenHands(version) => {
-                let (address, process) = openhands::start(version, root.path(), keys)?;
-                (address, Stop::Process(process))
-            }
+        let program = match kind {
+            Kind::Embedded => Program::embedded(),
+            Kind::OpenHands(version) => Program::openhands(version),
         };
-        Ok(Self { kind, address, keys, root, stop: Mutex::new(Some(stop)) })
+        let (address, process) = openhands::start(&program, root.path(), keys)?;
+        Ok(Self { kind, address, keys, root, process: Mutex::new(Some(process)) })
     }
 
     /// Stops all servers that were started. Returns what is wrong afterwards.
@@ -113,15 +97,8 @@ impl Server {
     }
 
     fn stop(&self) -> Vec<String> {
-        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let problems = match stop {
-            None => Vec::new(),
-            Some(Stop::Embedded(agent)) => {
-                agent.stop_blocking();
-                Vec::new()
-            }
-            Some(Stop::Process(process)) => process.stop(),
-        };
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let problems = process.map(Process::stop).unwrap_or_default();
         // The directory of a static is never dropped.
         let _ = std::fs::remove_dir_all(self.root.path());
         problems.into_iter().map(|problem| format!("{}: {problem}", self.kind)).collect()

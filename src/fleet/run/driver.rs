@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     RunSpec,
-    emitter::Emitter,
+    emitter::{Emitter, Waiting},
     target::{self, Target},
 };
 use crate::{
-    fleet::{Outcome, OutcomeCounts, RunEvent, RunEventKind, RunSummary},
+    fleet::{Outcome, OutcomeCounts, RunEventKind, RunSummary},
     protocol::EventId,
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct Run {
     pub(crate) id: EventId,
     pub(crate) spec: RunSpec,
     /// Takes the events; the run waits while it is full.
-    pub(crate) events: mpsc::Sender<RunEvent>,
+    pub(crate) events: mpsc::Sender<Waiting>,
     /// Cancelled to end the run.
     pub(crate) cancel: CancellationToken,
 }

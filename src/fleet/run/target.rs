@@ -12,8 +12,8 @@ use crate::{
     workspace::ask,
 };
 
-/// How many events of one command may wait to be reported.
-const EVENTS: usize = 16;
+/// How many events of one command may wait to be reported. Each may be a chunk of a mebibyte.
+const EVENTS: usize = 2;
 
 /// One workspace within a run.
 pub(crate) struct Target {

@@ -1,4 +1,5 @@
 use std::{
+    io,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -11,6 +12,9 @@ use crate::{
     messages::{FileDownload, FileUpload, UploadSource},
     workspace::core::Core,
 };
+
+/// How many links are followed to a file, as many as Linux follows.
+const MOST_LINKS: u32 = 40;
 
 /// Writes a file of the sandbox.
 pub(crate) async fn upload(core: &Rc<Core>, upload: FileUpload) -> Result<FileOperationResult, Failure> {
@@ -49,19 +53,43 @@ pub(super) async fn open_source(path: &Path) -> Result<UploadBody, Failure> {
 /// Reads a file of the sandbox into a file of this machine.
 pub(crate) async fn download(core: &Rc<Core>, download: FileDownload) -> Result<FileOperationResult, Failure> {
     check_remote(&download.source)?;
-    let target = &download.destination;
-    if target.file_name().is_none() || fs::metadata(target).await.is_ok_and(|metadata| metadata.is_dir()) {
-        let reason = "it is a directory; name the file to write".to_owned();
-        return Err(Failure::not_sent(ErrorKind::Local { path: target.display().to_string(), reason }));
-    }
-    let size = fetch(&core.client()?, &download.source, target).await?;
+    let target = resolve_target(&download.destination).await?;
+    let size = fetch(&core.client()?, &download.source, &target).await?;
     Ok(FileOperationResult {
         success: true,
         source_path: download.source,
-        destination_path: target.display().to_string(),
+        destination_path: download.destination.display().to_string(),
         file_size: Some(size),
         error: None,
     })
+}
+
+/// The file that a download replaces or makes: what a link points to, not the link. Only a regular file is replaced.
+async fn resolve_target(asked: &Path) -> Result<PathBuf, Failure> {
+    let refuse = |reason: &str| {
+        let path = asked.display().to_string();
+        Err(Failure::not_sent(ErrorKind::Local { path, reason: reason.to_owned() }))
+    };
+    let mut target = asked.to_owned();
+    for _ in 0..MOST_LINKS {
+        if target.file_name().is_none() {
+            return refuse("it is a directory; name the file to write");
+        }
+        match fs::symlink_metadata(&target).await {
+            Ok(found) if found.is_symlink() => {
+                let link = fs::read_link(&target).await.map_err(|error| local(&target, &error))?;
+                target = target.parent().unwrap_or(Path::new("")).join(link);
+            }
+            Ok(found) if found.is_dir() => return refuse("it is a directory; name the file to write"),
+            Ok(found) if !found.is_file() => {
+                return refuse("it is no regular file, and a download would replace it; name another");
+            }
+            Ok(_) => return Ok(target),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(target),
+            Err(error) => return Err(local(&target, &error)),
+        }
+    }
+    refuse("there are too many links on the way to it")
 }
 
 async fn fetch(client: &AgentClient, source: &str, target: &Path) -> Result<u64, Failure> {
@@ -125,6 +153,6 @@ fn check_remote(path: &str) -> Result<(), Failure> {
 }
 
 /// A failure of this machine's files. Nothing of it reached the server.
-fn local(path: &Path, error: &std::io::Error) -> Failure {
+fn local(path: &Path, error: &io::Error) -> Failure {
     Failure::not_sent(ErrorKind::Local { path: path.display().to_string(), reason: error.to_string() })
 }
