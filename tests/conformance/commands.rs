@@ -11,6 +11,7 @@ use workspace_fleet::{
 use crate::{
     case::{Case, case},
     sandbox::Sandbox,
+    support::eventually,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -145,9 +146,10 @@ async fn several_lines(sandbox: &Sandbox) {
 }
 
 async fn start_look_stop(sandbox: &Sandbox) {
-    let command = ExecuteCommand::new("echo begun; echo complaint >&2; sleep 600").with_timeout(None);
+    let command = ExecuteCommand::new("echo begun; echo complaint >&2; touch here; sleep 600").with_timeout(None);
     let id = sandbox.workspace.start_command(command).await.unwrap();
-    assert!(sandbox.is_busy().await);
+    let here = sandbox.path("here");
+    assert!(eventually(Duration::from_secs(20), || here.exists()).await);
     let running = sandbox.workspace.get_command_output(id).await.unwrap();
     assert_eq!(running.exit_code, None);
     sandbox.workspace.stop_command(id).await.unwrap();
