@@ -13,5 +13,7 @@ mod git;
 mod server;
 #[path = "agent_server/socket.rs"]
 mod socket;
+#[path = "agent_server/stalling.rs"]
+mod stalling;
 #[path = "agent_server/support.rs"]
 mod support;

@@ -35,8 +35,12 @@ pub struct AgentConfig {
     pub max_subscribers: usize,
     /// How long an event socket may take to accept one frame before it is closed with 1013. Default: 30 s.
     pub subscriber_stall: Duration,
-    /// How many connections are served at once; more wait in the system's backlog. Default: 1,024.
+    /// How many connections are served at once. For one more, the one without a key on which nothing has moved for longest
+    /// is closed; where all have keys, it is answered with 503 and closed. Default: 1,024.
     pub max_connections: usize,
+    /// How long a client may pause while it sends a request's body or takes an answer before its connection is closed. One
+    /// that has shown no key must send the whole body within this time. Default: 30 s.
+    pub idle_timeout: Duration,
     /// The largest JSON request body in bytes; a larger one is answered with 413. Uploads have no limit. Default: 2 MiB.
     pub max_json_body: usize,
     /// The folder in which output is spilled to unnamed files. Default: the system's folder for temporary files.
@@ -91,6 +95,7 @@ impl Default for AgentConfig {
             max_subscribers: 50,
             subscriber_stall: Duration::from_secs(30),
             max_connections: 1_024,
+            idle_timeout: Duration::from_secs(30),
             max_json_body: 2 << 20,
             spill_dir: None,
         }
@@ -175,6 +180,20 @@ impl AgentConfig {
     #[must_use]
     pub fn with_max_subscribers(mut self, subscribers: usize) -> Self {
         self.max_subscribers = subscribers;
+        self
+    }
+
+    /// Serves at most this many connections at once.
+    #[must_use]
+    pub fn with_max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// Closes a connection whose client pauses for this long within a request or an answer.
+    #[must_use]
+    pub fn with_idle_timeout(mut self, time: Duration) -> Self {
+        self.idle_timeout = time;
         self
     }
 

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, http::Method, web};
+use actix_http::ConnectionType;
+use actix_web::{HttpResponse, http::Method, web};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    http::{ApiError, read_json},
+    http::ApiError,
     routes::{method_not_allowed, on},
     state::AgentState,
 };
@@ -43,8 +44,11 @@ async fn init_status() -> ApiError {
     ApiError::detail(actix_web::http::StatusCode::NOT_FOUND, detail)
 }
 
-async fn init(request: HttpRequest, payload: web::Payload, state: State) -> ApiError {
-    read_json(&request, payload, state.max_json_body).await.err().unwrap_or_else(ApiError::unauthorized)
+/// Refuses without reading what was sent: anyone may ask, and nothing that is sent could change the answer.
+async fn init() -> HttpResponse {
+    let mut response = ApiError::unauthorized().into_response();
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    response
 }
 
 /// The answer of `/server_info`, with its fields in the order of the real server.

@@ -2,6 +2,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
+    connection,
     http::{ApiError, ApiResult},
     state::AgentState,
 };
@@ -48,7 +49,11 @@ impl Authorized {
     pub(crate) fn check(request: &HttpRequest) -> ApiResult<Self> {
         let accepted =
             request.app_data::<web::Data<AgentState>>().is_some_and(|state| state.keys.accepts(presented_key(request)));
-        if accepted { Ok(Self) } else { Err(ApiError::unauthorized()) }
+        if !accepted {
+            return Err(ApiError::unauthorized());
+        }
+        connection::admit(request);
+        Ok(Self)
     }
 }
 

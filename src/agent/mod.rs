@@ -37,6 +37,7 @@
 mod accept;
 mod bash;
 mod config;
+mod connection;
 mod error;
 mod file;
 mod git;

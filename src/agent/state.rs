@@ -24,6 +24,7 @@ pub(crate) struct AgentState {
     pub(crate) runtime_idle_timeout: Option<Duration>,
     pub(crate) max_json_body: usize,
     pub(crate) subscriber_stall: Duration,
+    pub(crate) idle_timeout: Duration,
     /// Fires when the agent stops.
     pub(crate) stopping: CancellationToken,
     root: Option<PathBuf>,
@@ -50,6 +51,7 @@ impl AgentState {
             runtime_idle_timeout: config.runtime_idle_timeout,
             max_json_body: config.max_json_body,
             subscriber_stall: config.subscriber_stall,
+            idle_timeout: config.idle_timeout,
             stopping,
             root: config.root.clone(),
             started,

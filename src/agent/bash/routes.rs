@@ -36,7 +36,7 @@ async fn read_start(
     payload: web::Payload,
     state: &AgentState,
 ) -> ApiResult<(StartBashCommand, Option<EventId>)> {
-    let body = read_json(request, payload, state.max_json_body).await?;
+    let body = read_json(request, payload, state).await?;
     Authorized::check(request)?;
     let start = request::from_body(&body.required()?)?;
     let name =
@@ -92,7 +92,7 @@ async fn event(_: Authorized, request: HttpRequest, state: State) -> ApiResult<H
 }
 
 async fn batch(request: HttpRequest, payload: web::Payload, state: State) -> ApiResult<HttpResponse> {
-    let body = read_json(&request, payload, state.max_json_body).await?;
+    let body = read_json(&request, payload, &state).await?;
     Authorized::check(&request)?;
     let Value::Array(ids) = body.required()? else {
         let fault = crate::agent::http::Fault::new("list_type", "Input should be a valid list");

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     agent::{
         git,
-        http::{ApiError, ApiResult, Bounds, Checks, Fault, QueryParams, drain, uuid},
+        http::{ApiError, ApiResult, Bounds, Checks, Fault, QueryParams, Timed, drain, uuid},
         keys::Authorized,
         routes::on,
         state::AgentState,
@@ -52,7 +52,7 @@ pub(in crate::agent) fn configure_discovery(config: &mut web::ServiceConfig) {
 
 /// Takes an upload. Whatever is wrong is told only after the client has sent everything: most clients do not read before.
 async fn upload(request: HttpRequest, payload: web::Payload, state: State) -> ApiResult<HttpResponse> {
-    let payload = SharedPayload(Rc::new(RefCell::new(payload)));
+    let payload = SharedPayload(Rc::new(RefCell::new(Timed::each(payload, state.idle_timeout))));
     let destination = match upload_destination(&request, &state).await {
         Ok(destination) => Arc::new(destination),
         Err(error) => {
@@ -215,7 +215,7 @@ async fn repository_headers(state: &AgentState, root: &Path) -> Vec<(&'static st
 
 /// A request's payload of which what one reader leaves can be read by another.
 #[derive(Clone)]
-struct SharedPayload(Rc<RefCell<web::Payload>>);
+struct SharedPayload(Rc<RefCell<Timed<web::Payload>>>);
 
 impl Stream for SharedPayload {
     type Item = Result<web::Bytes, PayloadError>;

@@ -13,7 +13,7 @@ use tempfile::TempPath;
 use tokio::task::spawn_blocking;
 
 use super::resolve_leniently;
-use crate::agent::http::{ApiError, ApiResult, Checks, Fault, os_error_text};
+use crate::agent::http::{ApiError, ApiResult, Checks, Fault, os_error_text, unreadable};
 
 /// How much of an upload is gathered before it is written.
 const WRITE_BYTES: usize = 256 << 10;
@@ -143,6 +143,7 @@ fn not_a_file() -> Fault {
 fn form_error(error: MultipartError) -> ApiError {
     match error {
         MultipartError::BoundaryMissing => ApiError::bad_request("Missing boundary in multipart."),
+        MultipartError::Payload(error) => unreadable(&error),
         _ => ApiError::bad_request("Invalid multipart data."),
     }
 }

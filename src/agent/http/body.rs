@@ -1,10 +1,17 @@
-use std::time::Duration;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use actix_web::{HttpRequest, http::StatusCode, web};
+use actix_web::{HttpRequest, error::PayloadError, http::StatusCode, web};
 use futures::{Stream, StreamExt};
 use serde_json::{Value, json};
+use tokio::time::{Sleep, sleep};
 
 use super::{ApiError, ApiResult, Fault, json_error::json_invalid};
+use crate::agent::{keys::Authorized, state::AgentState};
 
 /// A request body as far as it can be told before anything is expected of it.
 pub(crate) enum JsonBody {
@@ -27,11 +34,70 @@ impl JsonBody {
     }
 }
 
-/// Reads a request's body, at most `limit` bytes of it.
-pub(crate) async fn read_json(request: &HttpRequest, mut payload: web::Payload, limit: usize) -> ApiResult<JsonBody> {
+/// A request's body whose reading fails when the client sends nothing for too long.
+pub(crate) struct Timed<S> {
+    body: S,
+    time: Duration,
+    /// Whether the time is for everything and not for each piece.
+    in_all: bool,
+    /// Runs while a piece is waited for.
+    wait: Option<Pin<Box<Sleep>>>,
+    expired: bool,
+}
+
+impl<S> Timed<S> {
+    /// Waits this long for each piece.
+    pub(crate) fn each(body: S, time: Duration) -> Self {
+        Self { body, time, in_all: false, wait: None, expired: false }
+    }
+
+    /// Waits this long for all of it, from the first wait on.
+    fn in_all(body: S, time: Duration) -> Self {
+        Self { in_all: true, ..Self::each(body, time) }
+    }
+}
+
+impl<S: Stream<Item = Result<web::Bytes, PayloadError>> + Unpin> Stream for Timed<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.expired {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(piece) = Pin::new(&mut self.body).poll_next(cx) {
+            if !self.in_all {
+                self.wait = None;
+            }
+            return Poll::Ready(piece);
+        }
+        let time = self.time;
+        ready!(self.wait.get_or_insert_with(|| Box::pin(sleep(time))).as_mut().poll(cx));
+        self.expired = true;
+        Poll::Ready(Some(Err(PayloadError::Io(io::ErrorKind::TimedOut.into()))))
+    }
+}
+
+/// The answer to a body that cannot be read.
+pub(crate) fn unreadable(error: &PayloadError) -> ApiError {
+    match error {
+        PayloadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+            ApiError::detail(StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time")
+        }
+        error => ApiError::bad_request(format!("cannot read the request body: {error}")),
+    }
+}
+
+/// Reads a request's body, of a length and in a time that the agent allows.
+pub(crate) async fn read_json(request: &HttpRequest, payload: web::Payload, state: &AgentState) -> ApiResult<JsonBody> {
+    let limit = state.max_json_body;
+    // Without a key one must not be able to hold a connection by sending a byte now and then.
+    let mut payload = match Authorized::check(request) {
+        Ok(_) => Timed::each(payload, state.idle_timeout),
+        Err(_) => Timed::in_all(payload, state.idle_timeout),
+    };
     let mut bytes = web::BytesMut::new();
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| ApiError::bad_request(format!("cannot read the request body: {error}")))?;
+        let chunk = chunk.map_err(|error| unreadable(&error))?;
         if bytes.len() + chunk.len() > limit {
             drain(payload).await;
             let detail = format!("Request body too large: the limit is {limit} bytes");

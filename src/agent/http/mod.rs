@@ -6,7 +6,7 @@ mod error;
 mod json_error;
 mod query;
 
-pub(crate) use body::{drain, read_json};
+pub(crate) use body::{Timed, drain, read_json, unreadable};
 pub(crate) use checks::{Bounds, Checks, Fault, integer, uuid};
 pub(crate) use error::{ApiError, ApiResult, os_error_text, python_repr};
 pub(crate) use json_error::json_fault;
