@@ -1,6 +1,7 @@
 use std::{io::Write as _, process::ExitCode};
 
 use clap::Parser as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
     agent,
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
 }
 
 fn carry_out(command: Command) -> Result<u8, CliError> {
+    raise_file_limit();
     match command {
         Command::Run(args) => {
             let style = output::Style { stream: args.stream, ..style(&args.output, true) };
@@ -51,6 +53,15 @@ fn carry_out(command: Command) -> Result<u8, CliError> {
         Command::Ping(args) => fleet(&args.targets, style(&args.output, false), false, |_| Ok(operation::ping())),
         Command::Info(args) => fleet(&args.targets, style(&args.output, false), false, |_| Ok(operation::info())),
         Command::Agent(args) => agent::serve(args),
+    }
+}
+
+/// Allows as many open files as this process may have. Each workspace takes some, and the usual 1024 is there for the sake of
+/// programs that use select(2).
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        log::info!("the limit of open files stays at {:?}: {error}", limit.current);
     }
 }
 

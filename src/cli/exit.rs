@@ -16,7 +16,7 @@ pub const COMMAND_TIMED_OUT: u8 = 3;
 /// A workspace could not be used: unreachable, unauthorized, gone, rejected, server_error, protocol_error or
 /// outcome_unknown.
 pub const WORKSPACE_UNUSABLE: u8 = 4;
-/// A command failed or was stopped.
+/// A command failed or was stopped, also by a stdout that was closed before the end.
 pub const COMMAND_FAILED: u8 = 5;
 /// No workspace was selected.
 pub const NOTHING_SELECTED: u8 = 6;
@@ -31,6 +31,8 @@ pub(super) struct Tally {
     pub(super) outcomes: OutcomeCounts,
     /// Whether the run was interrupted from here.
     pub(super) interrupted: bool,
+    /// Whether the run was stopped because nobody reads what it gives: what is skipped from then on was stopped too.
+    pub(super) cut_short: bool,
     /// Whether the largest exit code of a remote command is asked for (`-S`).
     pub(super) largest_remote: bool,
     largest: u8,
@@ -43,7 +45,10 @@ impl Tally {
 
     /// Counts one target.
     pub(super) fn add(&mut self, target: &TargetFinished) {
-        self.outcomes.add(target.outcome);
+        self.outcomes.add(match target.outcome {
+            Outcome::Skipped if self.cut_short => Outcome::Stopped,
+            outcome => outcome,
+        });
         if let Some(TargetValue::Command(result)) = &target.value {
             self.largest = self.largest.max(process_code(result.exit_code));
         }

@@ -13,7 +13,8 @@ use tokio::{
 
 use super::{error::CliError, exit};
 
-/// Ctrl-C, SIGTERM and SIGHUP: the first stops what runs and lets the program report it, the second ends the program.
+/// Ctrl-C, SIGTERM and SIGHUP: the first stops what runs and lets the program report it, the second ends the program. As long
+/// as nothing runs, the first ends it.
 ///
 /// They are taken on a thread of their own, so that neither a full pipe nor a slow disk can hold them up.
 #[derive(Clone, Default)]
@@ -56,13 +57,13 @@ impl Interrupt {
         self.lock().interrupted
     }
 
-    /// Says how to stop what runs; done at once when there was a signal already.
-    pub(super) fn on_first(&self, cancel: impl Fn() + Send + 'static) {
+    /// Starts something that the first signal is to stop in the way that comes with it.
+    pub(super) fn start<T, C: Fn() + Send + 'static>(&self, start: impl FnOnce() -> (T, C)) -> T {
+        // Under the lock, so that a signal finds either nothing begun or something it can stop.
         let mut state = self.lock();
-        if state.interrupted {
-            cancel();
-        }
+        let (started, cancel) = start();
         state.cancel = Some(Box::new(cancel));
+        started
     }
 
     /// Names a directory that has no other way to be removed when the program leaves at once.
@@ -73,23 +74,33 @@ impl Interrupt {
     fn first(&self) {
         let mut state = self.lock();
         state.interrupted = true;
-        if let Some(cancel) = &state.cancel {
-            cancel();
-        }
+        let Some(cancel) = &state.cancel else {
+            // What is waited for, such as a hostfile from a pipe, may never come.
+            let _ = writeln!(io::stderr(), "wsfleet: interrupted; nothing was sent");
+            state.leave();
+        };
+        cancel();
         drop(state);
         let _ = writeln!(io::stderr(), "wsfleet: stopping; once more leaves at once, with commands left running");
     }
 
     fn second(&self) -> ! {
-        for directory in &self.lock().remove_when_leaving {
-            // There is nobody left to tell.
-            let _ = std::fs::remove_dir_all(directory);
-        }
-        process::exit(i32::from(exit::INTERRUPTED))
+        self.lock().leave()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Ends the program, and leaves behind what is on other machines only. It keeps the lock: nothing must begin any more.
+    fn leave(&self) -> ! {
+        for directory in &self.remove_when_leaving {
+            // There is nobody left to tell.
+            let _ = std::fs::remove_dir_all(directory);
+        }
+        process::exit(i32::from(exit::INTERRUPTED))
     }
 }
 

@@ -27,8 +27,11 @@ pub(super) fn carry_out(
         try_join_all(configs.into_iter().map(|config| fleet.add(config)))
             .await
             .map_err(|error| CliError::usage(error.to_string()))?;
-        let run = fleet.run(spec);
-        interrupt.on_first(run.canceller());
+        let run = interrupt.start(|| {
+            let run = fleet.run(spec);
+            let cancel = run.canceller();
+            (run, cancel)
+        });
         let code = follow(run, sink.as_mut(), Tally::new(largest_remote), interrupt).await;
         fleet.shutdown().await;
         code
@@ -39,7 +42,8 @@ fn failed(error: &io::Error) -> CliError {
     CliError::internal(format!("can not start the runtime: {error}"))
 }
 
-/// Shows the events to the end.
+/// Shows the events to the end. The next is taken when the one before is written, so that a reader who is slow slows down
+/// the commands, in place of filling the memory.
 async fn follow(
     mut run: RunHandle,
     sink: &mut dyn Sink,
@@ -49,10 +53,7 @@ async fn follow(
     let mut unshown = None;
     let mut finished = false;
     while let Some(event) = run.next().await {
-        if let RunEventKind::TargetFinished(target) = &event.kind
-            // What a closed output made stop says nothing of the targets.
-            && unshown.is_none()
-        {
+        if let RunEventKind::TargetFinished(target) = &event.kind {
             tally.add(target);
         }
         finished |= matches!(event.kind, RunEventKind::RunFinished(_));
@@ -63,9 +64,12 @@ async fn follow(
         if let Err(error) = sink.event(&event, tally.exit_code()) {
             // Nobody reads on: stop the commands, and see them stopped.
             run.cancel();
+            tally.cut_short = true;
             unshown = Some(error);
         }
     }
+    // The signal may have come while a write waited for its reader.
+    tally.interrupted = interrupt.is_interrupted();
     match unshown {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(CliError::internal(format!("can not write to stdout: {error}")))

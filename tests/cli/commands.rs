@@ -116,3 +116,14 @@ fn local_directories_are_removed() {
     assert!(ended.stdout.contains("wsfleet-local-1-"), "{}", ended.stdout);
     assert_eq!(std::fs::read_dir(place.temporary()).unwrap().count(), 0);
 }
+
+#[test]
+fn as_many_files_as_allowed_can_be_open() {
+    // A command has the limits of the agent that starts it, which here is the program itself.
+    let place = Place::new();
+    let mut command = std::process::Command::new("/bin/sh");
+    let script = "ulimit -Sn 300; ulimit -Hn 900; exec \"$0\" run --local 1 -- ulimit -Sn";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_wsfleet")]).current_dir(place.path());
+    let ended = Ended::of(command).expect(0);
+    assert!(ended.stdout.ends_with("\n900\n"), "{}", ended.stdout);
+}

@@ -4,6 +4,8 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     net::TcpListener,
     process::{Child, Stdio},
+    thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -93,9 +95,76 @@ fn a_reader_that_goes_away_ends_it_quietly() {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut String::new()).unwrap();
         drop(stdout);
-        let ended = Ended::wait(child).expect(0);
+        // The commands were stopped, so all is not well.
+        let ended = Ended::wait(child).expect(5);
         assert_eq!(ended.stderr, "");
         assert!(!is_running(&script), "the command was left running");
+    }
+}
+
+#[test]
+fn an_interrupt_counts_also_when_nobody_reads() {
+    let place = Place::new();
+    let script = "yes | head -c 1000000; exec sleep 600";
+    let mut child = start(&place, &["run", "--local", "2", "-f", "1", "--stream", "--", script]);
+    let (stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    // Long enough for the pipe to be full.
+    thread::sleep(Duration::from_secs(1));
+    signal(&child, Signal::INT);
+    wait_for(&mut stderr, "once more leaves at once");
+    drop(stdout);
+    Ended::wait(child).expect(130);
+}
+
+#[test]
+fn targets_that_a_closed_output_skips_were_stopped() {
+    let place = Place::new();
+    let script = "yes | head -c 1000000; exec sleep 600";
+    let mut child = start(&place, &["run", "--local", "2", "-f", "1", "--stream", "--", script]);
+    drop(child.stdout.take());
+    Ended::wait(child).expect(5);
+}
+
+/// The memory of a process, in bytes.
+fn resident(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn a_reader_that_stalls_costs_no_memory() {
+    let place = Place::new();
+    let agent = Agent::start(&place, &[], &[]);
+    for output in ["--json", "--color=never"] {
+        let script = "head -c 400000000 /dev/zero | tr '\\0' x";
+        let mut child = start(&place, &["run", "-w", &agent.url, "--stream", output, "--", script]);
+        let stdout = child.stdout.take().unwrap();
+        let mut most = 0;
+        for _ in 0..30 {
+            thread::sleep(Duration::from_millis(100));
+            most = most.max(resident(&child));
+        }
+        assert!(most < 150 << 20, "{most} bytes are held");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(stdout);
+    }
+}
+
+#[test]
+fn an_interrupt_before_anything_runs_ends_it_at_once() {
+    let place = Place::new();
+    for args in [&["ping", "--hostfile", "-"][..], &["run", "--local", "2", "--stdin", "--", "cat"]] {
+        let mut command = place.command(args);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take();
+        // Long enough for it to be reading.
+        thread::sleep(Duration::from_secs(1));
+        signal(&child, Signal::INT);
+        Ended::wait(child).expect(130).says(&["nothing was sent"]);
+        drop(stdin);
+        assert_eq!(std::fs::read_dir(place.temporary()).unwrap().count(), 0, "local directories are removed");
     }
 }
 

@@ -69,7 +69,7 @@ Exit codes:
   3    a command ran out of time
   4    a workspace could not be used (unreachable, unauthorized, gone, rejected, server_error,
        protocol_error, outcome_unknown)
-  5    a command failed or was stopped
+  5    a command failed or was stopped, also because stdout was closed (as by head)
   6    no workspace was selected
   7    targets were skipped because too many had failed
   130  interrupted
