@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix_web::web;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{AgentConfig, AgentError, accept, state::AgentState};
@@ -168,7 +168,8 @@ fn usable_root(root: &std::path::Path) -> Result<std::path::PathBuf, AgentError>
     if found.is_dir() { Ok(found) } else { Err(error(io::ErrorKind::NotADirectory.into())) }
 }
 
-/// Serves until SIGTERM or SIGINT, then stops the commands and returns.
+/// Serves until SIGTERM, SIGINT, SIGHUP or SIGQUIT, then stops the commands and returns. A second of them ends the process at
+/// once.
 ///
 /// When it is ready it prints one line, `wsfleet agent listening on http://127.0.0.1:41234`. It needs the same thread as
 /// [`AgentServer::run`].
@@ -177,8 +178,9 @@ fn usable_root(root: &std::path::Path) -> Result<std::path::PathBuf, AgentError>
 /// As [`AgentServer::bind`]; also when signals cannot be handled or the line cannot be printed.
 pub async fn serve_until_signal(config: AgentConfig) -> Result<(), AgentError> {
     let server = AgentServer::bind(config)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Start)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Start)?;
+    // Each of these would end the process, and its commands would live on.
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()];
+    let mut signals = kinds.into_iter().map(signal).collect::<Result<Vec<_>, _>>().map_err(AgentError::Start)?;
     let mut out = io::stdout().lock();
     writeln!(out, "wsfleet agent listening on {}", server.url())
         .and_then(|()| out.flush())
@@ -188,9 +190,19 @@ pub async fn serve_until_signal(config: AgentConfig) -> Result<(), AgentError> {
     let mut serving = std::pin::pin!(server.run());
     tokio::select! {
         served = &mut serving => return served,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = any_of(&mut signals) => {}
     }
     handle.control.stop.cancel();
-    serving.await
+    tokio::select! {
+        served = serving => served,
+        // Whoever asks twice does not want to wait, and a thread that is stuck in the system cannot be waited for.
+        () = any_of(&mut signals) => std::process::exit(SECOND_SIGNAL),
+    }
+}
+
+/// The exit code after a second signal.
+const SECOND_SIGNAL: i32 = 130;
+
+async fn any_of(signals: &mut [Signal]) {
+    futures::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
 }
