@@ -6,7 +6,8 @@ use std::{
 };
 
 use actix_web::web;
-use tokio::signal::unix::{SignalKind, signal};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{AgentConfig, AgentError, accept, state::AgentState};
@@ -168,7 +169,8 @@ fn usable_root(root: &std::path::Path) -> Result<std::path::PathBuf, AgentError>
     if found.is_dir() { Ok(found) } else { Err(error(io::ErrorKind::NotADirectory.into())) }
 }
 
-/// Serves until SIGTERM or SIGINT, then stops the commands and returns.
+/// Serves until SIGTERM, SIGINT, SIGHUP or SIGQUIT, then stops the commands and returns. A second of them ends the process at
+/// once.
 ///
 /// When it is ready it prints one line, `wsfleet agent listening on http://127.0.0.1:41234`. It needs the same thread as
 /// [`AgentServer::run`].
@@ -177,8 +179,10 @@ fn usable_root(root: &std::path::Path) -> Result<std::path::PathBuf, AgentError>
 /// As [`AgentServer::bind`]; also when signals cannot be handled or the line cannot be printed.
 pub async fn serve_until_signal(config: AgentConfig) -> Result<(), AgentError> {
     let server = AgentServer::bind(config)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Start)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Start)?;
+    raise_file_limit();
+    // Each of these would end the process, and its commands would live on.
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()];
+    let mut signals = kinds.into_iter().map(signal).collect::<Result<Vec<_>, _>>().map_err(AgentError::Start)?;
     let mut out = io::stdout().lock();
     writeln!(out, "wsfleet agent listening on {}", server.url())
         .and_then(|()| out.flush())
@@ -188,9 +192,29 @@ pub async fn serve_until_signal(config: AgentConfig) -> Result<(), AgentError> {
     let mut serving = std::pin::pin!(server.run());
     tokio::select! {
         served = &mut serving => return served,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = any_of(&mut signals) => {}
     }
     handle.control.stop.cancel();
-    serving.await
+    tokio::select! {
+        served = serving => served,
+        // Whoever asks twice does not want to wait, and a thread that is stuck in the system cannot be waited for.
+        () = any_of(&mut signals) => std::process::exit(SECOND_SIGNAL),
+    }
+}
+
+/// Lets this process open as many files as it may. A connection takes one and a command two, and the usual limit is for
+/// programs that hold few.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
+}
+
+/// The exit code after a second signal.
+const SECOND_SIGNAL: i32 = 130;
+
+async fn any_of(signals: &mut [Signal]) {
+    futures::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
 }

@@ -12,7 +12,7 @@ const FAMILY: &str = "
     (sh -c 'echo $$ > child; exec sleep 60') &
     setsid sh -c 'echo $$ > session; exec sleep 60' &
     (setsid sh -c '(sh -c \"echo \\$\\$ > orphan; exec sleep 60\" &) ' &)
-    (setsid sh -c 'trap \"\" TERM; echo $$ > stubborn; while :; do sleep 0.1; done' >/dev/null 2>&1 &)
+    (setsid sh -c 'trap \"\" TERM; echo $$ > stubborn; for i in $(seq 600); do sleep 0.1; done' >/dev/null 2>&1 &)
     echo $$ > shell
     echo started
 ";
@@ -81,8 +81,10 @@ async fn children_whose_shell_has_exited_are_stopped_and_its_exit_code_is_kept()
 #[actix_rt::test]
 async fn a_trap_runs_at_a_stop_and_what_ignores_it_is_killed() {
     let agent = Agent::start();
-    let polite = agent.start_command("trap 'echo bye; exit 9' TERM; echo up; while :; do sleep 0.05; done", 300).await;
-    let stubborn = agent.start_command("trap '' TERM; echo up; while :; do sleep 0.05; done", 300).await;
+    let polite = agent
+        .start_command("trap 'echo bye; exit 9' TERM; echo up; for i in $(seq 1200); do sleep 0.05; done", 300)
+        .await;
+    let stubborn = agent.start_command("trap '' TERM; echo up; for i in $(seq 1200); do sleep 0.05; done", 300).await;
     for (id, exit_code, stdout) in [(&polite, 9, "up\nbye\n"), (&stubborn, -9, "up\n")] {
         until(async || agent.outputs(id).await.first().cloned()).await;
         assert_eq!(agent.stop_command(id).await, 200);
@@ -107,4 +109,42 @@ async fn a_stop_of_the_agent_ends_its_commands() {
     agent.handle.stop().await;
     assert_all_gone(&pids).await;
     assert!(agent.get("/alive").send().await.is_err());
+}
+
+/// An agent in a process of its own.
+#[cfg(feature = "cli")]
+struct Process(std::process::Child);
+
+#[cfg(feature = "cli")]
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(feature = "cli")]
+#[actix_rt::test]
+async fn a_hangup_ends_the_agent_and_its_commands() {
+    use std::io::BufRead;
+    for signal in ["HUP", "QUIT", "TERM"] {
+        let root = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wsfleet"));
+        command.args(["agent", "--port", "0"]).current_dir(root.path()).stdout(Stdio::piped());
+        for name in ["OH_SESSION_API_KEYS_0", "SESSION_API_KEY"] {
+            command.env_remove(name);
+        }
+        let mut agent = Process(command.spawn().unwrap());
+        let mut line = String::new();
+        std::io::BufReader::new(agent.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().rsplit(' ').next().unwrap();
+        let start = awc::Client::new().post(format!("{url}/api/bash/start_bash_command"));
+        let body = json!({ "command": "echo $$ > pid; exec sleep 60", "cwd": root.path() });
+        assert_eq!(start.send_json(&body).await.unwrap().status(), 200);
+        let pid = first_line(&root.path().join("pid")).await;
+        Command::new("kill").args([&format!("-{signal}"), &agent.0.id().to_string()]).status().unwrap();
+        let status = until(async || agent.0.try_wait().unwrap()).await;
+        assert!(status.success(), "{signal}: {status}");
+        assert!(!is_alive(&pid), "{signal}");
+    }
 }

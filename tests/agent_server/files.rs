@@ -228,3 +228,24 @@ async fn an_archive_holds_files_but_no_credentials() {
     let full = list("&use_default_excludes=false").await;
     assert!(full.contains(&"w/.git/HEAD".to_owned()) && !full.contains(&"w/.git/config".to_owned()), "{full:?}");
 }
+
+#[actix_rt::test]
+async fn an_upload_to_a_pipe_is_refused_and_one_to_a_device_is_not() {
+    let agent = Agent::start();
+    let pipe = agent.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let upload = async |path: &std::path::Path| {
+        let (kind, body) = form(b"x");
+        let request = agent.post(&format!("/api/file/upload?path={}", encoded(path)));
+        send_bytes(request.insert_header(("Content-Type", kind)), body).await
+    };
+    let refused = upload(&pipe).await;
+    assert_eq!((refused.status, &refused.json()["detail"]), (400, &serde_json::json!("Path is not a regular file")));
+    assert_eq!(upload("/dev/null".as_ref()).await.status, 200);
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+    let full = upload("/dev/full".as_ref()).await;
+    assert_eq!(full.json()["exception"], "500: Failed to upload file: [Errno 28] No space left on device");
+    let nowhere = upload("/proc/zz".as_ref()).await;
+    let expected = "500: Failed to upload file: [Errno 2] No such file or directory: '/proc/zz'";
+    assert_eq!((nowhere.status, &nowhere.json()["exception"]), (500, &serde_json::json!(expected)));
+}

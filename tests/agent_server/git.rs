@@ -106,3 +106,14 @@ async fn a_delta_can_be_applied_to_a_clean_checkout() {
         agent.execute("git clone -q repo copy && cd copy && git apply ../delta.patch && cat 'sp ace' new").await;
     assert_eq!(applied["stdout"], "two\na rather long line to be renamed\nand one more\n", "{applied}");
 }
+
+#[actix_rt::test]
+async fn a_pipe_is_compared_as_an_empty_file_and_no_path_has_no_changes() {
+    let agent = Agent::start();
+    agent.execute("git init -q . && mkfifo pipe && touch new").await;
+    let path = crate::support::encoded(agent.path("pipe"));
+    assert_eq!(agent.get_json(&format!("/api/git/diff?path={path}")).await["modified"], "");
+    for query in ["path=", "path=&ref=zz"] {
+        assert_eq!(agent.get_json(&format!("/api/git/changes?{query}")).await, serde_json::json!([]));
+    }
+}

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use actix_codec::Framed;
-use actix_http::ws::{Codec, Frame, Message};
+use actix_http::ws::{Codec, Frame, Item, Message};
 use awc::BoxedSocket;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -27,9 +27,15 @@ async fn send(socket: &mut Socket, text: &str) {
 
 /// The next event, or the code of the close.
 async fn next(socket: &mut Socket) -> Result<Value, u16> {
+    let mut message = Vec::new();
     loop {
         match tokio::time::timeout(PATIENCE, socket.next()).await.unwrap() {
             Some(Ok(Frame::Text(text))) => return Ok(serde_json::from_slice(&text).unwrap()),
+            Some(Ok(Frame::Continuation(Item::FirstText(piece) | Item::Continue(piece)))) => message.extend(piece),
+            Some(Ok(Frame::Continuation(Item::Last(piece)))) => {
+                message.extend(piece);
+                return Ok(serde_json::from_slice(&message).unwrap());
+            }
             Some(Ok(Frame::Close(reason))) => return Err(reason.map_or(0, |reason| reason.code.into())),
             Some(Ok(_)) => {}
             other => panic!("{other:?}"),
@@ -143,4 +149,41 @@ async fn sockets_are_closed_when_the_agent_stops() {
     let stop = agent.handle.stop();
     let (closed, ()) = futures::join!(next(&mut socket), stop);
     assert_eq!(closed, Err(1012));
+}
+
+/// What this process has in memory, in MiB.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096 >> 20
+}
+
+#[actix_rt::test]
+async fn subscribers_that_do_not_read_cost_next_to_nothing() {
+    let agent = Agent::start();
+    // Every byte is six in JSON. Spilled, as most of it is.
+    let id = agent.start_command("head -c 25000000 /dev/zero | tr '\\0' '\\001'", 300).await;
+    until(async || {
+        let query = format!("command_id__eq={id}&sort_order=TIMESTAMP_DESC&limit=1");
+        let last = agent.get_json(&format!("/api/bash/bash_events/search?{query}")).await;
+        last["items"][0]["exit_code"].is_i64().then_some(())
+    })
+    .await;
+    let before = memory();
+    let mut stalled = Vec::new();
+    for _ in 0..40 {
+        stalled.push(connect_authenticated(&agent, "?resend_mode=all").await);
+    }
+    let mut most = 0;
+    for _ in 0..15 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        most = most.max(memory());
+    }
+    // Whole messages, of which some wait for each subscriber, would take ten times as much.
+    assert!(most < before + 150, "{before} MiB became {most}");
+    println!("{before} MiB became {most}");
+    // What they then read is whole.
+    assert_eq!(next(&mut stalled[0]).await.unwrap()["kind"], "BashCommand");
+    let output = next(&mut stalled[0]).await.unwrap();
+    let text = output["stdout"].as_str().unwrap();
+    assert!(text.len() > 100_000 && text.bytes().all(|byte| byte == 1), "{}", text.len());
 }

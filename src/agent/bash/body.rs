@@ -1,4 +1,5 @@
 use std::{
+    borrow::Cow,
     fs::File,
     io,
     os::unix::fs::FileExt,
@@ -20,6 +21,21 @@ impl Body {
         match self {
             Self::Memory(text) => text.len(),
             Self::Spilled(extent) => extent.len,
+        }
+    }
+
+    /// The text from `at` on, at most `most` bytes and at least one character of it. Reads spilled text on a thread for
+    /// blocking work.
+    pub(super) async fn piece(&self, at: usize, most: usize) -> io::Result<Cow<'_, str>> {
+        match self {
+            Self::Memory(text) => Ok(text[at..text.floor_char_boundary(at + most)].into()),
+            Self::Spilled(extent) => {
+                let part = extent.part(at, most);
+                Ok(tokio::task::spawn_blocking(move || part.read_whole_characters())
+                    .await
+                    .map_err(io::Error::other)??
+                    .into())
+            }
         }
     }
 
@@ -46,12 +62,36 @@ impl Extent {
         self.segment.write_all_at(text.as_bytes(), self.offset)
     }
 
+    /// A part of it.
+    fn part(&self, at: usize, most: usize) -> Self {
+        let segment = Arc::clone(&self.segment);
+        Self { segment, offset: self.offset + at as u64, len: most.min(self.len - at) }
+    }
+
+    /// Reads its text up to the last character that it holds whole. Blocks.
+    fn read_whole_characters(&self) -> io::Result<String> {
+        let mut bytes = self.read_bytes()?;
+        match std::str::from_utf8(&bytes) {
+            Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => bytes.truncate(error.valid_up_to()),
+            _ => {}
+        }
+        text(bytes)
+    }
+
     /// Reads its text. Blocks.
     pub(super) fn read(&self) -> io::Result<String> {
+        text(self.read_bytes()?)
+    }
+
+    fn read_bytes(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.len];
         self.segment.read_exact_at(&mut bytes, self.offset)?;
-        String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        Ok(bytes)
     }
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Hands out stretches of spill files.
@@ -97,6 +137,8 @@ mod tests {
         for (extent, text) in extents.iter().zip(&texts) {
             assert!(extent.read().unwrap() == *text);
         }
+        // `0é0é`, of which the last byte is half a character.
+        assert_eq!(extents[0].part(0, 5).read_whole_characters().unwrap(), "0é0");
         assert!(Arc::ptr_eq(&extents[0].segment, &extents[1].segment));
         assert!(!Arc::ptr_eq(&extents[0].segment, &extents[19].segment));
     }

@@ -30,7 +30,37 @@ pub(super) struct OutputRecord {
     pub(super) stderr: Option<Body>,
 }
 
+impl CommandRecord {
+    /// Its JSON before and after what is between the quotes of its text.
+    pub(super) fn json_around(&self) -> (&'static str, String) {
+        const HEAD: &str = r#"{"command":""#;
+        let json = to_json(&self.wire(""));
+        (HEAD, json.get(HEAD.len()..).unwrap_or_default().to_owned())
+    }
+
+    fn wire<'a>(&'a self, command: &'a str) -> CommandWire<'a> {
+        CommandWire {
+            command,
+            cwd: self.cwd.as_deref(),
+            timeout: self.timeout,
+            id: self.id,
+            timestamp: timestamp::to_rfc3339(self.at),
+            kind: "BashCommand",
+        }
+    }
+}
+
 impl OutputRecord {
+    /// Its JSON before, between and after the values of its two streams.
+    pub(super) fn json_around(&self) -> (String, &'static str, &'static str) {
+        const BETWEEN: &str = r#","stderr":"#;
+        const TAIL: &str = r#","kind":"BashOutput"}"#;
+        let mut head = output_json(self, None, None);
+        // Both are null, and only the kind comes after them.
+        head.truncate(head.len().saturating_sub("null".len() * 2 + BETWEEN.len() + TAIL.len()));
+        (head, BETWEEN, TAIL)
+    }
+
     pub(super) fn bodies(&self) -> impl Iterator<Item = &Body> {
         self.stdout.iter().chain(&self.stderr)
     }
@@ -136,14 +166,7 @@ fn to_json(value: &impl Serialize) -> String {
 }
 
 pub(super) fn command_json(command: &CommandRecord) -> String {
-    to_json(&CommandWire {
-        command: &command.command,
-        cwd: command.cwd.as_deref(),
-        timeout: command.timeout,
-        id: command.id,
-        timestamp: timestamp::to_rfc3339(command.at),
-        kind: "BashCommand",
-    })
+    to_json(&command.wire(&command.command))
 }
 
 pub(super) fn output_json(output: &OutputRecord, stdout: Option<&str>, stderr: Option<&str>) -> String {

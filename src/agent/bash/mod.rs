@@ -10,7 +10,7 @@ mod environment;
 mod event;
 mod idempotency;
 mod log;
-mod paced;
+mod outgoing;
 mod process_tree;
 mod pump;
 mod reply;

@@ -1,13 +1,21 @@
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Session};
+use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason};
 use futures::StreamExt;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{event::error_json, paced::Pace, request, search::Search, service::Refused, timestamp::Micros};
+use super::{
+    event::error_json,
+    outgoing::{Outgoing, Unsent},
+    request,
+    search::Search,
+    service::Refused,
+    timestamp::Micros,
+};
 use crate::agent::{
+    connection::admit,
     http::{ApiError, ApiResult, QueryParams},
     keys::presented_key,
     state::AgentState,
@@ -26,8 +34,8 @@ type State = web::Data<AgentState>;
 
 /// `/sockets/bash-events`: sends every event of the log from now on, or from the beginning, and takes starts.
 ///
-/// A subscriber has a place in the log and no queue: it reads the log at its own pace, so one that is slow costs nothing and
-/// holds up nobody. One that does not accept a frame for too long, or that the log's retention overtakes, is closed with 1013.
+/// A subscriber has a place in the log and no queue: it reads the log at its own pace, so one that is slow costs next to
+/// nothing and holds up nobody. One that does not accept a frame for too long, or that the log's retention overtakes, is closed with 1013.
 pub(in crate::agent) async fn events_socket(
     request: HttpRequest,
     payload: web::Payload,
@@ -47,36 +55,27 @@ pub(in crate::agent) async fn events_socket(
     if admitted && !state.keys.accepts(presented) {
         return Ok(HttpResponse::new(StatusCode::FORBIDDEN));
     }
-    let (response, session, messages) = actix_ws::handle(&request, payload)
+    let (response, _, messages) = actix_ws::handle(&request, payload)
         .map_err(|error| ApiError::bad_request(format!("not a WebSocket handshake: {error}")))?;
-    let messages =
+    let mut messages =
         messages.max_frame_size(MESSAGE_BYTES).aggregate_continuations().max_continuation_size(MESSAGE_BYTES);
-    let pace = Pace::default();
-    let response = response.map_body(|_, body| pace.follow(body));
-    actix_rt::spawn(serve(state, Outgoing { session, pace }, messages, admitted, resend));
-    Ok(response)
+    let (response, body) = response.into_parts();
+    let (outgoing, body) = Outgoing::new(body);
+    actix_rt::spawn(async move {
+        if admitted || authenticate(&state, &mut messages).await {
+            admit(&request);
+            drop(request);
+            serve(state, outgoing, messages, resend).await;
+        } else {
+            close(outgoing, &mut messages, CloseCode::Other(4001), "Authentication failed").await;
+        }
+    });
+    Ok(response.set_body(body))
 }
 
-/// The way to the client.
-struct Outgoing {
-    session: Session,
-    pace: Pace,
-}
-
-impl Outgoing {
-    /// Sends a frame and waits until the connection has taken it. False when the client is gone.
-    async fn send(&mut self, text: String) -> bool {
-        let taken = self.pace.taken() + text.len() as u64;
-        self.session.text(text).await.is_ok() && self.pace.reaches(taken).await
-    }
-}
-
-async fn serve(state: State, outgoing: Outgoing, mut messages: AggregatedMessageStream, admitted: bool, resend: bool) {
-    if !admitted && !authenticate(&state, &mut messages).await {
-        return close(outgoing.session, &mut messages, CloseCode::Other(4001), "Authentication failed").await;
-    }
+async fn serve(state: State, outgoing: Outgoing, mut messages: AggregatedMessageStream, resend: bool) {
     let Some(place) = state.subscribe() else {
-        return close(outgoing.session, &mut messages, CloseCode::Again, "Too many bash event connections").await;
+        return close(outgoing, &mut messages, CloseCode::Again, "Too many bash event connections").await;
     };
     let (newest, evicted) = state.bash.position();
     let cursor = if resend { Micros::MIN } else { newest };
@@ -85,7 +84,7 @@ async fn serve(state: State, outgoing: Outgoing, mut messages: AggregatedMessage
     // Before the close, which a client that does not read draws out.
     drop(place);
     if let Some((code, text)) = reason {
-        close(subscriber.outgoing.session, &mut messages, code, text).await;
+        close(subscriber.outgoing, &mut messages, code, text).await;
     }
 }
 
@@ -110,10 +109,10 @@ async fn authenticate(state: &AgentState, messages: &mut AggregatedMessageStream
 }
 
 /// Closes a socket and waits for the client to agree, for a while: when reading ends first, the close frame is not sent.
-async fn close(session: Session, messages: &mut AggregatedMessageStream, code: CloseCode, text: &str) {
+async fn close(outgoing: Outgoing, messages: &mut AggregatedMessageStream, code: CloseCode, text: &str) {
     let reason = CloseReason { code, description: (!text.is_empty()).then(|| text.to_owned()) };
     let closed = async {
-        if session.close(Some(reason)).await.is_ok() {
+        if outgoing.close(reason).await.is_ok() {
             while let Some(Ok(message)) = messages.next().await {
                 if matches!(message, AggregatedMessage::Close(_)) {
                     break;
@@ -176,28 +175,21 @@ impl Subscriber {
                 return Ok(());
             }
             for event in &page.events {
-                let Ok(json) = event.to_json().await else {
-                    return Err(Some((CloseCode::Error, "cannot read the stored output")));
-                };
-                self.send(json).await?;
+                in_time(self.state.subscriber_stall, self.outgoing.event(event)).await?;
                 self.cursor = event.at();
             }
         }
     }
 
-    async fn send(&mut self, text: String) -> Result<(), Closing> {
-        match timeout(self.state.subscriber_stall, self.outgoing.send(text)).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(None),
-            Err(_) => Err(Some((CloseCode::Again, "too slow: a frame was not accepted in time"))),
-        }
+    async fn send(&mut self, text: &str) -> Result<(), Closing> {
+        in_time(self.state.subscriber_stall, self.outgoing.text(text)).await
     }
 
     async fn take(&mut self, message: AggregatedMessage) -> Result<(), Closing> {
         match message {
             AggregatedMessage::Text(text) => self.take_text(&text).await,
-            AggregatedMessage::Binary(_) => self.send(error_json("KeyError", "'text'")).await,
-            AggregatedMessage::Ping(bytes) => self.outgoing.session.pong(&bytes).await.map_err(|_| None),
+            AggregatedMessage::Binary(_) => self.send(&error_json("KeyError", "'text'")).await,
+            AggregatedMessage::Ping(bytes) => in_time(self.state.subscriber_stall, self.outgoing.pong(bytes)).await,
             AggregatedMessage::Pong(_) => Ok(()),
             AggregatedMessage::Close(reason) => Err(Some((reason.map_or(CloseCode::Normal, |reason| reason.code), ""))),
         }
@@ -217,7 +209,17 @@ impl Subscriber {
                 Err(Refused::Closed) => ("RuntimeError", "Bash event service is closed".to_owned()),
             },
         };
-        self.send(error_json(problem.0, &problem.1)).await
+        self.send(&error_json(problem.0, &problem.1)).await
+    }
+}
+
+/// Waits until a message was sent, and says how to close when it was not.
+async fn in_time(stall: Duration, sent: impl Future<Output = Result<(), Unsent>>) -> Result<(), Closing> {
+    match timeout(stall, sent).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Unsent::Gone)) => Err(None),
+        Ok(Err(Unsent::Unreadable)) => Err(Some((CloseCode::Error, "cannot read the stored output"))),
+        Err(_) => Err(Some((CloseCode::Again, "too slow: a frame was not accepted in time"))),
     }
 }
 

@@ -1,19 +1,20 @@
 use std::{
-    fs::{self, File, Metadata, OpenOptions, Permissions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, ErrorKind, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::web::{Bytes, BytesMut};
 use futures::StreamExt;
+use rustix::io::Errno;
 use serde_json::{Value, json};
 use tempfile::TempPath;
 use tokio::task::spawn_blocking;
 
 use super::resolve_leniently;
-use crate::agent::http::{ApiError, ApiResult, Checks, Fault, os_error_text, unreadable};
+use crate::agent::http::{ApiError, ApiResult, Checks, Fault, os_error_text, os_error_words, unreadable};
 
 /// How much of an upload is gathered before it is written.
 const WRITE_BYTES: usize = 256 << 10;
@@ -43,6 +44,10 @@ impl Destination {
         let target = resolve_leniently(&asked);
         let existing = match fs::metadata(&target) {
             Ok(found) if found.is_dir() => return Err(ApiError::bad_request("Path is a directory")),
+            // A pipe, a socket or a disk can make a write wait for ever, and with it the agent.
+            Ok(found) if !found.is_file() && !found.file_type().is_char_device() => {
+                return Err(ApiError::bad_request("Path is not a regular file"));
+            }
             Ok(found) => Some(found),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(fail(&error, &asked)),
@@ -53,22 +58,38 @@ impl Destination {
     /// Opens what the bytes go into. Blocks.
     fn open(&self) -> ApiResult<Sink> {
         let opened = match &self.existing {
-            // A device or a pipe takes the bytes itself: a rename would put a file in its place.
-            Some(found) if !found.is_file() => {
-                OpenOptions::new().write(true).open(&self.target).map(|file| Sink { file, temporary: None })
+            // A device takes the bytes itself: a rename would put a file in its place.
+            Some(found) if !found.is_file() => self.open_target(false),
+            // In a directory that is not writable only the file itself can be written to.
+            Some(_) => {
+                self.open_temporary().or_else(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+                    Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => self.open_target(true),
+                    _ => Err(error),
+                })
             }
-            _ => self.open_temporary(),
+            None => self.open_temporary(),
         };
         opened.map_err(|error| upload_error(&error, &self.asked))
     }
 
+    /// Opens what is there already. What that is may have changed since, so that the opening must not wait.
+    fn open_target(&self, truncate: bool) -> io::Result<Sink> {
+        let without_waiting = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let mut options = OpenOptions::new();
+        let file = options.write(true).truncate(truncate).custom_flags(without_waiting).open(&self.target)?;
+        Ok(Sink { file, temporary: None })
+    }
+
+    fn copy_from(&self, path: &Path) -> io::Result<()> {
+        io::copy(&mut File::open(path)?, &mut self.open_target(true)?.file).map(drop)
+    }
+
     fn open_temporary(&self) -> io::Result<Sink> {
         let parent = self.target.parent().unwrap_or(Path::new("/"));
-        let (file, path) = tempfile::Builder::new()
-            .prefix(".wsfleet-upload-")
-            .permissions(Permissions::from_mode(0o644))
-            .tempfile_in(parent)?
-            .into_parts();
+        // The library's own way to open one puts the temporary name into its errors and hides the system's number.
+        let open = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(path);
+        let made = tempfile::Builder::new().prefix(".wsfleet-upload-").make_in(parent, open)?;
+        let (file, path) = made.into_parts();
         if let Some(found) = &self.existing {
             // A file that is replaced keeps its mode and owner, as if it had been written in place.
             if (found.uid(), found.gid()) != file.metadata().map(|own| (own.uid(), own.gid()))? {
@@ -93,10 +114,18 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// Makes it the target, in one step. Blocks.
+    /// Makes it the target, in one step where that is possible. Blocks.
+    ///
+    /// Not in one step, so that a reader may see a part of it: a file that is mounted by itself, which cannot be replaced,
+    /// and one in a directory that is not writable.
     pub(super) fn persist(self, destination: &Destination) -> ApiResult<u64> {
         if let Some(temporary) = self.sink.temporary {
-            temporary.persist(&destination.target).map_err(|error| upload_error(&error.error, &destination.asked))?;
+            let persisted =
+                temporary.persist(&destination.target).or_else(|failed| match failed.error.raw_os_error() {
+                    Some(code) if Errno::from_raw_os_error(code) == Errno::BUSY => destination.copy_from(&failed.path),
+                    _ => Err(failed.error),
+                });
+            persisted.map_err(|error| upload_error(&error, &destination.asked))?;
         }
         Ok(self.size)
     }
@@ -183,7 +212,7 @@ async fn fill(mut field: Field, mut sink: Sink) -> ApiResult<Received> {
 async fn write(mut sink: Sink, bytes: Bytes) -> ApiResult<Sink> {
     blocking(move || match sink.file.write_all(&bytes) {
         Ok(()) => Ok(sink),
-        Err(error) => Err(ApiError::internal(format_args!("Failed to upload file: {error}"))),
+        Err(error) => Err(ApiError::internal(format_args!("Failed to upload file: {}", os_error_words(&error)))),
     })
     .await
 }

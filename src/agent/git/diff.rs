@@ -1,4 +1,9 @@
-use std::path::{Path, PathBuf};
+use std::{
+    fs::OpenOptions,
+    io::Read,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 use super::{
     command::{Git, GitError, GitResult},
@@ -56,8 +61,22 @@ pub(super) async fn diff(git: &Git<'_>, asked_path: &Path, asked: Option<&str>) 
 
 /// A file's lines; empty when it cannot be read or is no text.
 async fn read_text(path: &Path) -> String {
-    let bytes = tokio::fs::read(path).await.unwrap_or_default();
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_bounded(&path)).await;
+    let bytes = read.ok().and_then(Result::ok).unwrap_or_default();
     String::from_utf8(bytes).map(|text| normalize_lines(&text)).unwrap_or_default()
+}
+
+/// Reads a file, which may be growing. Blocks.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    // To open a pipe that nobody writes to would wait for ever.
+    let without_waiting = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(without_waiting).open(path)?;
+    let mut bytes = Vec::new();
+    if file.metadata()?.is_file() {
+        file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// What a name stands for: a file's content, or a directory's list. Empty when it stands for nothing.

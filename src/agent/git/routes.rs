@@ -56,8 +56,13 @@ async fn get_changes(_: Authorized, request: HttpRequest, state: State) -> ApiRe
     let query = QueryParams::of(&request);
     let mut checks = Checks::default();
     let path = checks.required(&query, "path");
-    let path = state.resolve(&checks.finish(path)?);
+    let path = checks.finish(path)?;
     state.touch();
+    if path.is_empty() {
+        // To the real server too this is no path of the workspace, whatever it is compared with.
+        return Ok(HttpResponse::Ok().json(json!([])));
+    }
+    let path = state.resolve(&path);
     let git = Git::new(&state.environment);
     let changes = or_nothing(changes::changes(&git, &path, query.get("ref")).await, Vec::new())?;
     Ok(HttpResponse::Ok().json(changes))

@@ -109,15 +109,14 @@ impl Responder for ApiError {
 
 /// An I/O error as Python words it, `[Errno 2] No such file or directory: '/x'`.
 pub(crate) fn os_error_text(error: &io::Error, path: &Path) -> String {
-    let name = python_repr(&path.to_string_lossy());
-    match error.raw_os_error() {
-        Some(code) => {
-            let text = error.to_string();
-            let words = text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text);
-            format!("[Errno {code}] {words}: {name}")
-        }
-        None => format!("{error}: {name}"),
-    }
+    format!("{}: {}", os_error_words(error), python_repr(&path.to_string_lossy()))
+}
+
+/// The same of an error that is about no path, `[Errno 28] No space left on device`.
+pub(crate) fn os_error_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let Some(code) = error.raw_os_error() else { return text };
+    format!("[Errno {code}] {}", text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text))
 }
 
 /// A text quoted as Python's `repr` quotes it.
