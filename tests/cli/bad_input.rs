@@ -98,6 +98,47 @@ fn missing_local_file() {
     ended.says(&["is a directory", "one by one"]);
 }
 
+fn fifo(place: &Place, name: &str) {
+    assert!(std::process::Command::new("mkfifo").arg(place.path().join(name)).status().unwrap().success());
+}
+
+#[test]
+fn uploads_of_what_is_no_regular_file() {
+    let place = Place::new();
+    fifo(&place, "fifo");
+    for (source, why) in [
+        ("fifo", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        ("/proc/self/status", "says that it is empty"),
+        ("-", "--stdin"),
+    ] {
+        let ended = place.run(&["upload", "--local", "1", source, "/tmp/x"]).expect(2).says(&[source, why]);
+        assert_eq!(ended.stdout, "");
+    }
+    place.file("empty", "");
+    let destination = place.path().join("empty-too");
+    place.run(&["upload", "--local", "1", "empty", destination.to_str().unwrap()]).expect(0);
+}
+
+#[test]
+fn downloads_to_what_is_no_regular_file() {
+    let place = Place::new();
+    fifo(&place, "fifo");
+    place.file("plain", "");
+    place.file("in/local-1/hostname/x", "");
+    for (destination, why) in [
+        ("fifo", "not a regular file"),
+        ("/dev/null", "not a regular file"),
+        ("plain/x", "plain is not a directory"),
+        ("plain/deeper/x", "plain is not a directory"),
+        ("in/{workspace}/hostname", "is a directory"),
+        ("-", "not stdout"),
+    ] {
+        let ended = place.run(&["download", "--local", "1", "/etc/hostname", destination]).expect(2).says(&[why]);
+        assert_eq!(ended.stdout, "");
+    }
+}
+
 #[test]
 fn relative_remote_path() {
     let place = Place::new();
