@@ -302,5 +302,8 @@ fn impossible_numbers() {
 fn an_agent_for_everybody_needs_a_key() {
     let ended = Place::new().run(&["agent", "--host", "0.0.0.0"]).expect(2);
     ended.says(&["key"]);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    Place::new().run(&["agent", "--port", &port]).expect(1).says(&["cannot listen", &port]);
     Place::new().run(&["agent", "--root", "/nowhere/at/all"]).expect(2).says(&["/nowhere/at/all"]);
 }
