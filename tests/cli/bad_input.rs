@@ -35,11 +35,25 @@ fn unknown_workspace() {
 }
 
 #[test]
+fn options_for_urls_without_a_url() {
+    let place = Place::new();
+    place.file("wsfleet.toml", INVENTORY);
+    for option in [["--header", "X-A: b"], ["--api-key-env", "K"], ["--ca-file", "ca.pem"]] {
+        let ended = place.run(&["ping", "-a", option[0], option[1]]).expect(2);
+        ended.says(&[option[0], "applies to targets that are given by URL"]);
+    }
+    let mut command = place.command(&["ping", "-a"]);
+    command.env("WSFLEET_API_KEY_ENV", "K");
+    Ended::of(command).expect(4);
+}
+
+#[test]
 fn no_inventory() {
     let place = Place::new();
     let ended = place.run(&["ping", "-w", "build-1"]).expect(2);
     let config = place.path().join("config/wsfleet/wsfleet.toml");
     ended.says(&["no inventory found", "`build-1` is a name", "--inventory", config.to_str().unwrap()]);
+    place.run(&["ping", "-w", "127.0.0.1:80"]).expect(2).says(&["no inventory found", "write http://127.0.0.1:80 "]);
     let ended = place.run(&["ping", "-a", "--inventory", "gone.toml"]).expect(2);
     ended.says(&["can not read gone.toml", "No such file"]);
 }
