@@ -1,7 +1,7 @@
 use tokio::{runtime::Builder, task::LocalSet};
 
 use super::{args::AgentArgs, error::CliError, exit};
-use crate::agent::{AgentConfig, serve_until_signal};
+use crate::agent::{AgentConfig, AgentError, serve_until_signal};
 
 /// `wsfleet agent`: serves until SIGTERM or SIGINT.
 pub(super) fn serve(args: AgentArgs) -> Result<u8, CliError> {
@@ -16,5 +16,9 @@ pub(super) fn serve(args: AgentArgs) -> Result<u8, CliError> {
     let failed = |error: std::io::Error| CliError::internal(format!("can not start the agent server: {error}"));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let served = LocalSet::new().block_on(&runtime, serve_until_signal(config));
-    served.map(|()| exit::SUCCESS).map_err(|error| CliError::usage(error.to_string()))
+    served.map(|()| exit::SUCCESS).map_err(|error| match error {
+        // Nothing on the command line is wrong: the port is taken, or the system gives no more.
+        AgentError::Bind { .. } | AgentError::Start(_) => CliError::internal(error.to_string()),
+        error => CliError::usage(error.to_string()),
+    })
 }

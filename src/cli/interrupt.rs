@@ -2,16 +2,19 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     process,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
+    time::Duration,
 };
 
+use futures::future::join_all;
 use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
 };
 
 use super::{error::CliError, exit};
+use crate::agent::AgentHandle;
 
 /// Ctrl-C, SIGTERM and SIGHUP: the first stops what runs and lets the program report it, the second ends the program. As long
 /// as nothing runs, the first ends it.
@@ -22,11 +25,15 @@ pub(super) struct Interrupt {
     state: Arc<Mutex<State>>,
 }
 
+/// How long leaving may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 #[derive(Default)]
 struct State {
     interrupted: bool,
     cancel: Option<Box<dyn Fn() + Send>>,
     remove_when_leaving: Vec<PathBuf>,
+    stop_when_leaving: Vec<Arc<AgentHandle>>,
 }
 
 impl Interrupt {
@@ -71,6 +78,11 @@ impl Interrupt {
         self.lock().remove_when_leaving.push(directory.to_owned());
     }
 
+    /// Names an agent server of this process, whose commands would live on.
+    pub(super) fn stop_when_leaving(&self, agent: Arc<AgentHandle>) {
+        self.lock().stop_when_leaving.push(agent);
+    }
+
     fn first(&self) {
         let mut state = self.lock();
         state.interrupted = true;
@@ -96,11 +108,28 @@ impl Interrupt {
 impl State {
     /// Ends the program, and leaves behind what is on other machines only. It keeps the lock: nothing must begin any more.
     fn leave(&self) -> ! {
+        stop(&self.stop_when_leaving);
         for directory in &self.remove_when_leaving {
             // There is nobody left to tell.
             let _ = std::fs::remove_dir_all(directory);
         }
         process::exit(i32::from(exit::INTERRUPTED))
+    }
+}
+
+/// Stops the agents with their commands, all at once, and gives them up when that takes long.
+fn stop(agents: &[Arc<AgentHandle>]) {
+    if agents.is_empty() {
+        return;
+    }
+    let (agents, (stopped, wait)) = (agents.to_vec(), mpsc::channel());
+    let stop = move || {
+        futures::executor::block_on(join_all(agents.iter().map(|agent| agent.stop())));
+        // Nobody waits any more when it took too long.
+        let _ = stopped.send(());
+    };
+    if thread::Builder::new().name("wsfleet-leaving".to_owned()).spawn(stop).is_ok() {
+        let _ = wait.recv_timeout(PATIENCE);
     }
 }
 

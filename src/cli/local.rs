@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use futures::future::join_all;
 use tempfile::TempDir;
 
@@ -12,7 +14,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct LocalAgents {
     // The order is that of dropping: a server ends before its directory goes.
-    agents: Vec<(AgentHandle, TempDir)>,
+    agents: Vec<(Arc<AgentHandle>, TempDir)>,
 }
 
 impl LocalAgents {
@@ -32,6 +34,8 @@ impl LocalAgents {
         let key = EventId::random().to_string();
         let config = AgentConfig::default().with_root(root.path()).with_session_key(key.clone());
         let agent = AgentServer::spawn(config).map_err(|error| failed("no agent server", &error))?;
+        let agent = Arc::new(agent);
+        interrupt.stop_when_leaving(Arc::clone(&agent));
         let connection = Connection::new(&agent.url()).map_err(|error| failed("no address", &error))?;
         let mut config = WorkspaceConfig::new(&name, connection.with_api_key(SessionKey::from(key)));
         config.working_dir = Some(root.path().display().to_string());

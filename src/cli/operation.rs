@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::Access;
 use secrecy::SecretString;
 
 use super::{
@@ -93,17 +94,38 @@ fn read_stdin() -> Result<Vec<u8>, CliError> {
 
 pub(super) fn upload(args: &UploadArgs) -> Result<Prepared, CliError> {
     let source = utf8(&args.source)?;
-    let metadata = std::fs::metadata(&args.source)
-        .map_err(|error| CliError::usage(format!("can not read the local file {source}: {error}")))?;
-    if metadata.is_dir() {
-        return Err(CliError::usage(format!("{source} is a directory; upload its files one by one, or as an archive")));
-    }
+    check_source(&args.source, source)?;
     absolute(&args.destination, "DEST")?;
     let mut destination = args.destination.clone();
     if destination.ends_with('/') {
         destination.push_str(&args.source.file_name().unwrap_or_default().to_string_lossy());
     }
     Ok(RunOperation::Upload(FileUpload::new(args.source.clone(), destination)).into())
+}
+
+/// Refuses what can not be sent to several workspaces one after the other, with its length told before.
+fn check_source(path: &Path, source: &str) -> Result<(), CliError> {
+    if source == "-" {
+        return Err(CliError::usage(
+            "SRC `-` is not stdin: put it into a file first, or use run --stdin, as in run --stdin -- 'cat > /tmp/x' (a file \
+             of that name is ./-)",
+        ));
+    }
+    let unreadable = |error: std::io::Error| CliError::usage(format!("can not read the local file {source}: {error}"));
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(CliError::usage(format!("{source} is a directory; upload its files one by one, or as an archive")));
+    }
+    // Before it is opened: opening a FIFO waits for a writer.
+    if !metadata.is_file() {
+        return Err(CliError::usage(format!("{source} is not a regular file: copy what it gives into one first")));
+    }
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
+    // The files of /proc say that they are empty.
+    if metadata.len() == 0 && file.read(&mut [0]).map_err(unreadable)? > 0 {
+        return Err(CliError::usage(format!("{source} says that it is empty and is not: copy it first")));
+    }
+    Ok(())
 }
 
 pub(super) fn download(args: &DownloadArgs, configs: &[WorkspaceConfig]) -> Result<Prepared, CliError> {
@@ -113,7 +135,15 @@ pub(super) fn download(args: &DownloadArgs, configs: &[WorkspaceConfig]) -> Resu
     };
     let template = utf8(&args.destination)?;
     let names: Vec<&str> = configs.iter().map(|config| config.name.as_str()).collect();
+    if template == "-" {
+        return Err(CliError::usage(
+            "DEST `-` is not stdout: name a file, or use run, as in run -- cat FILE (a file of that name is ./-)",
+        ));
+    }
     let destination = local_destination(template, name, &names, &|path| Kind::of(path))?;
+    for file in files_of(&destination, &names) {
+        check_destination(&file)?;
+    }
     Ok(RunOperation::Download(FileDownload::new(args.source.clone(), destination)).into())
 }
 
@@ -168,11 +198,45 @@ fn local_destination(
     })
 }
 
+/// The files that a destination stands for: one, or one for each workspace.
+fn files_of(destination: &Path, workspaces: &[&str]) -> Vec<PathBuf> {
+    match destination.to_str().filter(|path| path.contains(PLACEHOLDER)) {
+        Some(path) => workspaces.iter().map(|name| path.replace(PLACEHOLDER, &file_name(name)).into()).collect(),
+        None => vec![destination.to_owned()],
+    }
+}
+
+/// Refuses a file that can not be written, as far as that can be told without making anything.
+fn check_destination(file: &Path) -> Result<(), CliError> {
+    let refused = |what: &str| Err(CliError::usage(format!("can not write {}: {what}", file.display())));
+    match std::fs::metadata(file) {
+        Ok(metadata) if metadata.is_dir() => return refused("it is a directory; name a file in it"),
+        Ok(metadata) if !metadata.is_file() => return refused("it is not a regular file; name another"),
+        _ => {}
+    }
+    // The nearest directory that is there: those below it are made.
+    let mut directories =
+        file.ancestors().skip(1).map(|path| if path == Path::new("") { Path::new(".") } else { path });
+    let Some(directory) = directories.find(|path| path.symlink_metadata().is_ok()) else { return Ok(()) };
+    if !directory.is_dir() {
+        return refused(&format!("{} is not a directory", directory.display()));
+    }
+    match rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => Ok(()),
+        Err(error) => refused(&format!("in {}: {error}", directory.display())),
+    }
+}
+
+/// A workspace's name as a part of a path, as downloads have it.
+fn file_name(workspace: &str) -> String {
+    workspace.replace(['/', '\\'], "_")
+}
+
 /// Refuses workspaces whose files would overwrite each other: a path has `_` where a name has `/`.
 fn distinct(workspaces: &[&str]) -> Result<(), CliError> {
     let mut seen = HashMap::new();
     for workspace in workspaces {
-        if let Some(other) = seen.insert(workspace.replace(['/', '\\'], "_"), workspace) {
+        if let Some(other) = seen.insert(file_name(workspace), workspace) {
             return Err(CliError::usage(format!(
                 "the files of {other} and {workspace} would have the same name here: download from one after the other"
             )));

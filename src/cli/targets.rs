@@ -62,13 +62,37 @@ fn check_roots(configs: &[WorkspaceConfig]) -> Result<(), CliError> {
     Ok(())
 }
 
-fn from_flags(args: &TargetArgs) -> Result<Vec<WorkspaceConfig>, InventoryError> {
+fn from_flags(args: &TargetArgs) -> Result<Vec<WorkspaceConfig>, CliError> {
     let inventory = |why: &str| match &args.inventory {
         Some(file) => Inventory::load(file),
         None => Inventory::load(&find(why)?),
     };
     let lookup = Lookup { inventory: &inventory, variable: &|name| std::env::var(name).ok() };
-    resolve(&query(args)?, &url_defaults(args), &lookup)
+    let query = query(args)?;
+    check_url_options(args, &query)?;
+    Ok(resolve(&query, &url_defaults(args), &lookup)?)
+}
+
+/// Refuses options that would have no effect. The same from the environment are meant for whenever they fit.
+fn check_url_options(args: &TargetArgs, query: &TargetQuery) -> Result<(), CliError> {
+    if query.targets.iter().any(|(_, target)| matches!(target, Target::Url(_))) {
+        return Ok(());
+    }
+    let from_environment = |variable: &str| std::env::var_os(variable);
+    let key = args.api_key_env.as_ref().map(Into::into);
+    let ca_file = args.ca_file.as_ref().map(|file| file.clone().into_os_string());
+    let option = if !args.headers.is_empty() {
+        "--header"
+    } else if key.is_some() && key != from_environment("WSFLEET_API_KEY_ENV") {
+        "--api-key-env"
+    } else if ca_file.is_some() && ca_file != from_environment("WSFLEET_CA_FILE") {
+        "--ca-file"
+    } else {
+        return Ok(());
+    };
+    Err(CliError::usage(format!(
+        "{option} applies to targets that are given by URL, and there is none: write it into the inventory, at the workspaces"
+    )))
 }
 
 fn find(why: &str) -> Result<PathBuf, InventoryError> {

@@ -94,7 +94,8 @@ fn place(origin: &Option<String>) -> String {
     origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default()
 }
 
-fn hint(name: &str, nearest: &[String]) -> String {
+/// What a name that is not in the inventory may have been meant to be.
+pub(super) fn hint(name: &str, nearest: &[String]) -> String {
     if !nearest.is_empty() {
         return format!("; did you mean {}?", suggest::list(nearest));
     }

@@ -1,6 +1,6 @@
 use std::{collections::HashSet, path::PathBuf};
 
-use super::{Inventory, InventoryError, LabelFilter, Target, entry::key_from};
+use super::{Inventory, InventoryError, LabelFilter, Target, entry::key_from, error::hint};
 use crate::{Connection, SessionKey, WorkspaceConfig};
 
 /// Which workspaces are asked for.
@@ -45,7 +45,7 @@ impl TargetQuery {
         self.targets.iter().find_map(|(origin, target)| match target {
             Target::Name(name) => {
                 let place = origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default();
-                Some(format!("{place}`{name}` is a name"))
+                Some(format!("{place}`{name}` is a name{}", hint(name, &[])))
             }
             Target::Url(_) => None,
         })

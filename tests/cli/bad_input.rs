@@ -35,11 +35,25 @@ fn unknown_workspace() {
 }
 
 #[test]
+fn options_for_urls_without_a_url() {
+    let place = Place::new();
+    place.file("wsfleet.toml", INVENTORY);
+    for option in [["--header", "X-A: b"], ["--api-key-env", "K"], ["--ca-file", "ca.pem"]] {
+        let ended = place.run(&["ping", "-a", option[0], option[1]]).expect(2);
+        ended.says(&[option[0], "applies to targets that are given by URL"]);
+    }
+    let mut command = place.command(&["ping", "-a"]);
+    command.env("WSFLEET_API_KEY_ENV", "K");
+    Ended::of(command).expect(4);
+}
+
+#[test]
 fn no_inventory() {
     let place = Place::new();
     let ended = place.run(&["ping", "-w", "build-1"]).expect(2);
     let config = place.path().join("config/wsfleet/wsfleet.toml");
     ended.says(&["no inventory found", "`build-1` is a name", "--inventory", config.to_str().unwrap()]);
+    place.run(&["ping", "-w", "127.0.0.1:80"]).expect(2).says(&["no inventory found", "write http://127.0.0.1:80 "]);
     let ended = place.run(&["ping", "-a", "--inventory", "gone.toml"]).expect(2);
     ended.says(&["can not read gone.toml", "No such file"]);
 }
@@ -96,6 +110,47 @@ fn missing_local_file() {
     ended.says(&["nothing.txt", "No such file"]);
     let ended = place.run(&["upload", "--local", "1", ".", "/tmp/x"]).expect(2);
     ended.says(&["is a directory", "one by one"]);
+}
+
+fn fifo(place: &Place, name: &str) {
+    assert!(std::process::Command::new("mkfifo").arg(place.path().join(name)).status().unwrap().success());
+}
+
+#[test]
+fn uploads_of_what_is_no_regular_file() {
+    let place = Place::new();
+    fifo(&place, "fifo");
+    for (source, why) in [
+        ("fifo", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        ("/proc/self/status", "says that it is empty"),
+        ("-", "--stdin"),
+    ] {
+        let ended = place.run(&["upload", "--local", "1", source, "/tmp/x"]).expect(2).says(&[source, why]);
+        assert_eq!(ended.stdout, "");
+    }
+    place.file("empty", "");
+    let destination = place.path().join("empty-too");
+    place.run(&["upload", "--local", "1", "empty", destination.to_str().unwrap()]).expect(0);
+}
+
+#[test]
+fn downloads_to_what_is_no_regular_file() {
+    let place = Place::new();
+    fifo(&place, "fifo");
+    place.file("plain", "");
+    place.file("in/local-1/hostname/x", "");
+    for (destination, why) in [
+        ("fifo", "not a regular file"),
+        ("/dev/null", "not a regular file"),
+        ("plain/x", "plain is not a directory"),
+        ("plain/deeper/x", "plain is not a directory"),
+        ("in/{workspace}/hostname", "is a directory"),
+        ("-", "not stdout"),
+    ] {
+        let ended = place.run(&["download", "--local", "1", "/etc/hostname", destination]).expect(2).says(&[why]);
+        assert_eq!(ended.stdout, "");
+    }
 }
 
 #[test]
@@ -261,5 +316,8 @@ fn impossible_numbers() {
 fn an_agent_for_everybody_needs_a_key() {
     let ended = Place::new().run(&["agent", "--host", "0.0.0.0"]).expect(2);
     ended.says(&["key"]);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    Place::new().run(&["agent", "--port", &port]).expect(1).says(&["cannot listen", &port]);
     Place::new().run(&["agent", "--root", "/nowhere/at/all"]).expect(2).says(&["/nowhere/at/all"]);
 }

@@ -86,6 +86,25 @@ fn the_second_interrupt_leaves_at_once() {
 }
 
 #[test]
+fn the_second_interrupt_leaves_no_local_command_behind() {
+    let place = Place::new();
+    let mark = format!("sleep 6{}", std::process::id());
+    // The reader stalls, so that the first interrupt does not end it.
+    let script = format!("{mark} & yes");
+    let mut child = start(&place, &["run", "--local", "1", "--stream", "--", &script]);
+    let (stdout, mut stderr) = (child.stdout.take(), child.stderr.take().unwrap());
+    thread::sleep(Duration::from_secs(1));
+    assert!(is_running(&mark), "the command runs before the signal");
+    signal(&child, Signal::INT);
+    wait_for(&mut stderr, "once more leaves at once");
+    signal(&child, Signal::INT);
+    Ended::wait(child).expect(130);
+    drop(stdout);
+    assert!(!is_running(&mark), "the command was left running");
+    assert_eq!(std::fs::read_dir(place.temporary()).unwrap().count(), 0, "local directories are removed");
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_it_quietly() {
     for output in ["--json", "--color=never"] {
         let place = Place::new();

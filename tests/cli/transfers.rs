@@ -86,6 +86,8 @@ fn git_changes_and_differences_are_shown() {
     let ended =
         place.run(&["diff", "-w", &agent.url, "--cwd", repo, "a b.txt", "--ref", "HEAD", "--commit", "abcd"]).expect(2);
     ended.says(&["cannot be used with"]);
+    let ended = place.run(&["diff", "-w", &agent.url, "--cwd", repo, "a b.txt", "--commit", "HEAD"]).expect(2);
+    ended.says(&["a hex id of 4 to 64 digits", "--ref"]);
 }
 
 #[test]

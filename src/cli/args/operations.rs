@@ -73,8 +73,8 @@ pub(in crate::cli) struct DiffArgs {
     #[arg(long = "ref", value_name = "REF", conflicts_with = "commit")]
     pub(in crate::cli) reference: Option<String>,
 
-    /// The commit whose own change to show
-    #[arg(long, value_name = "COMMIT")]
+    /// The commit whose own change to show, a hex id of 4 to 64 digits
+    #[arg(long, value_name = "COMMIT", value_parser = commit_id)]
     pub(in crate::cli) commit: Option<String>,
 
     /// The directory that a relative PATH is seen from, in place of the workspace's working_dir
@@ -86,6 +86,14 @@ pub(in crate::cli) struct DiffArgs {
 
     #[command(flatten)]
     pub(in crate::cli) output: OutputArgs,
+}
+
+/// The same rule as the servers', told before anything is sent.
+fn commit_id(text: &str) -> Result<String, String> {
+    if (4..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_hexdigit()) {
+        return Ok(text.to_owned());
+    }
+    Err("write a hex id of 4 to 64 digits, as git rev-parse prints it; --ref takes names".to_owned())
 }
 
 /// Of `ping` and `info`: nothing but targets.

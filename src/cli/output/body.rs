@@ -21,7 +21,7 @@ pub(super) fn headline(target: &TargetFinished) -> String {
     match &target.value {
         Some(TargetValue::Command(result)) => {
             if !result.timeout_occurred {
-                words.push(format!("exit {}", result.exit_code));
+                words.push(ending(result));
             }
             words.extend(left_out(result));
         }
@@ -65,10 +65,21 @@ pub(super) fn reason(target: &TargetFinished) -> Option<String> {
         (Outcome::TimedOut, Some(TargetValue::Command(result))) => {
             format!("stopped after {}, its time was up", duration(result.duration))
         }
-        (_, Some(TargetValue::Command(result))) => format!("exit {}", result.exit_code),
+        (_, Some(TargetValue::Command(result))) => ending(result),
         _ => "no reason given".to_owned(),
     };
     Some(format!("{outcome}: {why}"))
+}
+
+/// How a command ended. A server has -N for signal N, and -1, with a reason in stderr, for what never began.
+fn ending(result: &CommandResult) -> String {
+    match result.exit_code {
+        -1 if result.raw_exit_code == Some(-1) && result.stderr.starts_with("Error executing command:") => {
+            "could not be started".to_owned()
+        }
+        signal @ -64..=-2 => format!("killed by signal {}", -signal),
+        code => format!("exit {code}"),
+    }
 }
 
 fn error_in_words(error: &WorkspaceError) -> String {
@@ -100,6 +111,12 @@ fn change(change: &GitChange) -> String {
 fn unified(diff: &GitDiff) -> String {
     let side = |text: &Option<String>| text.clone().unwrap_or_default();
     let (original, modified) = (side(&diff.original), side(&diff.modified));
+    if original == modified {
+        return String::new();
+    }
+    if original.contains('\0') || modified.contains('\0') {
+        return "binary files differ\n".to_owned();
+    }
     let differences = TextDiff::configure().timeout(DIFF_PATIENCE).diff_lines(&original, &modified);
     // Servers drop the last newline of both, so its absence says nothing.
     differences.unified_diff().missing_newline_hint(false).header("original", "modified").to_string()
@@ -180,6 +197,19 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_has_no_exit_code_is_told_in_words() {
+        let said = |result| headline_of(Outcome::Failed, TargetValue::Command(result));
+        assert_eq!(said(command(-15, "", "")), "w1: failed, killed by signal 15, 1.5 s");
+        let never = command(-1, "", "Error executing command: No such file");
+        assert_eq!(said(never.clone()), "w1: failed, could not be started, 1.5 s");
+        assert_eq!(
+            reason(&target(Outcome::Failed, Some(TargetValue::Command(never)))).unwrap(),
+            "failed: could not be started"
+        );
+        assert_eq!(said(command(-1, "", "")), "w1: failed, exit -1, 1.5 s");
+    }
+
+    #[test]
     fn reasons_say_what_is_known_and_what_to_do() {
         let mut late = command(-1, "", "");
         late.timeout_occurred = true;
@@ -206,6 +236,10 @@ pub(super) mod tests {
     fn a_difference_is_a_unified_diff() {
         let diff = GitDiff { original: Some("a\nb\nc".into()), modified: Some("a\nB\nc".into()) };
         assert_eq!(text(&TargetValue::Diff(diff)), "--- original\n+++ modified\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n");
+        let binary = GitDiff { original: None, modified: Some("a\0b".into()) };
+        assert_eq!(text(&TargetValue::Diff(binary)), "binary files differ\n");
+        let same = GitDiff { original: Some("a\0".into()), modified: Some("a\0".into()) };
+        assert_eq!(text(&TargetValue::Diff(same)), "");
         let new = GitDiff { original: None, modified: Some("a".into()) };
         assert_eq!(text(&TargetValue::Diff(new)), "--- original\n+++ modified\n@@ -0,0 +1 @@\n+a\n");
     }
