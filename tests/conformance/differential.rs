@@ -8,7 +8,7 @@ use crate::{
     case::{Case, case},
     sandbox::Sandbox,
     support::{
-        openhands,
+        boot,
         server::{Kind, Server},
     },
 };
@@ -25,7 +25,7 @@ fn is_the_measure(kind: Kind) -> bool {
 async fn the_python_client_sees_no_difference(sandbox: &Sandbox) {
     let ours = Server::get(Kind::Embedded).expect("the embedded server starts");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential.py");
-    let client = Command::new(openhands::python(MEASURE))
+    let client = Command::new(boot::python(MEASURE))
         .args([script, &sandbox.server.url(), sandbox.server.keys[0], &ours.url(), ours.keys[0], "--ours", "--raw"])
         .current_dir(sandbox.directory())
         .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")

@@ -194,7 +194,7 @@ async fn make_awkward(sandbox: &Sandbox, names: &[String]) {
 }
 
 async fn awkward_names_exactly(sandbox: &Sandbox) {
-    let names = names_for_git();
+    let names = awkward();
     make_awkward(sandbox, &names).await;
     let changes = by_path(sandbox.workspace.git_changes("repo").await.unwrap());
     let changed = names.iter().map(|name| (name.clone(), GitChangeStatus::Updated));
@@ -220,15 +220,10 @@ async fn awkward_names_as_documented(sandbox: &Sandbox) {
     assert_eq!(changes, changed.chain(new).collect());
     fs::remove_dir_all(sandbox.path("repo")).unwrap();
 
-    // A diff is asked for by the name itself, and works for all.
-    let names = names_for_git();
+    // A diff is asked for by the name itself, and works for all but one: git takes `HEAD:...` for a range.
+    let names: Vec<String> = awkward().into_iter().filter(|name| name != "...").collect();
     make_awkward(sandbox, &names).await;
     check_diffs(sandbox, &names).await;
-}
-
-/// All awkward names but one: git takes `HEAD:...` for a range.
-fn names_for_git() -> Vec<String> {
-    awkward().into_iter().filter(|name| name != "...").collect()
 }
 
 async fn check_diffs(sandbox: &Sandbox, names: &[String]) {

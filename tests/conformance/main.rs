@@ -21,7 +21,7 @@ mod timeouts;
 
 use libtest_mimic::{Arguments, Trial};
 use support::{
-    openhands,
+    boot,
     server::{Kind, OPENHANDS, Server},
 };
 
@@ -65,7 +65,7 @@ fn trials_on(kind: Kind) -> impl Iterator<Item = Trial> {
 fn missing(kind: Kind) -> Option<Trial> {
     let words = format!(
         "NOT RUN AGAINST {kind}: it is not installed in {}. Install it with: tests/real-servers.sh {0}",
-        openhands::directory().display()
+        boot::directory().display()
     );
     eprintln!("\n*** {words} ***\n");
     let required = std::env::var("WSFLEET_REQUIRE_REAL").is_ok_and(|value| value == "1");

@@ -16,8 +16,8 @@ use crate::{
 };
 
 pub(crate) const CASES: &[Case] = &[
-    case!(flood_collected).within(10),
-    case!(flood_streamed).within(10),
+    case!(flood_collected).alone().within(10),
+    case!(flood_streamed).alone().within(10),
     case!(streamed_output_is_the_collected_output),
     case!(a_slow_reader_gets_everything),
     case!(too_much_is_cut_in_the_middle_and_said),
@@ -32,7 +32,7 @@ const FLOOD: &str = "seq 1000000000 1005909089 & seq 2000000000 2005909089 >&2; 
 static FLOOD_STDOUT: LazyLock<String> = LazyLock::new(|| pattern::seq(1_000_000_000, 1_000_000_000 + LINES - 1));
 static FLOOD_STDERR: LazyLock<String> = LazyLock::new(|| pattern::seq(2_000_000_000, 2_000_000_000 + LINES - 1));
 
-/// How often the floods come, each way.
+/// How often the floods come, each way: 20 times together.
 const ROUNDS: u32 = 10;
 
 fn flood() -> ExecuteCommand {
@@ -46,6 +46,7 @@ async fn flood_collected(sandbox: &Sandbox) {
         // The texts are too long to be shown.
         assert!(result.stdout == *FLOOD_STDOUT, "round {round}: standard output: {}", facts(&result));
         assert!(result.stderr == *FLOOD_STDERR, "round {round}: standard error: {}", facts(&result));
+        sandbox.server.forget_events().await;
     }
 }
 
@@ -65,6 +66,7 @@ async fn flood_streamed(sandbox: &Sandbox) {
         assert_eq!((stdout.missing(), stderr.missing()), (0, 0), "round {round}: {}", facts(&result));
         assert_eq!(result.exit_code, 0, "round {round}");
         assert_eq!((result.stdout_bytes, result.stderr_bytes), (LINES * 11, LINES * 11));
+        sandbox.server.forget_events().await;
     }
 }
 

@@ -173,7 +173,9 @@ async fn event_log(sandbox: &Sandbox) -> String {
     let mut log = String::new();
     for kind in ["BashCommand", "BashOutput"] {
         let (status, page) =
-            http::get(&sandbox.server.address, &format!("{path}{kind}"), sandbox.server.keys[0]).await.unwrap();
+            http::request("GET", &sandbox.server.address, &format!("{path}{kind}"), sandbox.server.keys[0])
+                .await
+                .unwrap();
         assert_eq!(status, 200, "{page}");
         log.push_str(&page);
     }

@@ -114,11 +114,11 @@ async fn copy_chunks(
     }
 }
 
-/// Asks a server at `host:port` for a path, and returns the status and the body.
-pub(crate) async fn get(address: &str, path: &str, key: &str) -> io::Result<(u16, String)> {
+/// Sends a request without a body to the server at `host:port`, and returns the status and the body of its answer.
+pub(crate) async fn request(method: &str, address: &str, path: &str, key: &str) -> io::Result<(u16, String)> {
     let mut stream = BufReader::new(TcpStream::connect(address).await?);
     let request =
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nX-Session-API-Key: {key}\r\nConnection: close\r\n\r\n");
+        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nX-Session-API-Key: {key}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let Some(head) = Head::read(&mut stream).await? else {
         return Err(io::ErrorKind::UnexpectedEof.into());

@@ -1,8 +1,8 @@
 //! What the tests over real sockets share: servers to talk to, a proxy that spoils things, and eyes in the sandbox.
 
+pub(crate) mod boot;
 pub(crate) mod http;
 pub(crate) mod memory;
-pub(crate) mod openhands;
 pub(crate) mod pattern;
 pub(crate) mod processes;
 pub(crate) mod proxy;

@@ -9,7 +9,10 @@ use std::{
 use tempfile::TempDir;
 use workspace_fleet::Connection;
 
-use super::openhands::{self, Process, Program};
+use super::{
+    boot::{self, Process, Program},
+    http,
+};
 
 /// Which agent server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +36,7 @@ impl Kind {
     pub(crate) fn is_missing(self) -> bool {
         match self {
             Self::Embedded => false,
-            Self::OpenHands(version) => !openhands::python(version).is_file(),
+            Self::OpenHands(version) => !boot::python(version).is_file(),
         }
     }
 
@@ -86,7 +89,7 @@ impl Server {
             Kind::Embedded => Program::embedded(),
             Kind::OpenHands(version) => Program::openhands(version),
         };
-        let (address, process) = openhands::start(&program, root.path(), keys)?;
+        let (address, process) = boot::start(&program, root.path(), keys)?;
         Ok(Self { kind, address, keys, root, process: Mutex::new(Some(process)) })
     }
 
@@ -106,6 +109,13 @@ impl Server {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Empties the event log, which makes a real server slow as it grows: each search reads all of it. Only for a case
+    /// that runs alone.
+    pub(crate) async fn forget_events(&self) {
+        let answer = http::request("DELETE", &self.address, "/api/bash/bash_events", self.keys[0]).await;
+        assert_eq!(answer.expect("an answer").0, 200);
     }
 
     /// A connection with the first key.
