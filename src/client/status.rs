@@ -161,7 +161,7 @@ mod tests {
         let text = answer(500, r#"{"detail":"Internal Server Error","exception":""}"#).to_string();
         assert!(text.contains("Internal Server Error"), "{text}");
         let text = answer(404, "<html><title>404 Not Found</title>nginx</html>").to_string();
-        assert!(text.contains("404 Not Found") && text.contains("other than an agent server"), "{text}");
+        assert!(text.contains("404 Not Found") && text.contains("no agent server is behind this address"), "{text}");
     }
 
     #[test]

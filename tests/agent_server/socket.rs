@@ -154,7 +154,7 @@ async fn sockets_are_closed_when_the_agent_stops() {
 /// What this process has in memory, in MiB.
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();
-    status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096 >> 20
+    (status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096) >> 20
 }
 
 #[actix_rt::test]
