@@ -38,6 +38,8 @@ pub(crate) enum Fault {
 struct Trap {
     path: &'static str,
     fault: Fault,
+    /// Whether it goes on waiting for the next.
+    stays: bool,
 }
 
 #[derive(Default)]
@@ -84,12 +86,12 @@ impl Proxy {
 
     /// Spoils the next request whose path has this text in it. Faults on one path are taken in the order given.
     pub(crate) fn spoil_next(&self, path: &'static str, fault: Fault) {
-        self.shared.state().traps.push(Trap { path, fault });
+        self.shared.state().traps.push(Trap { path, fault, stays: false });
     }
 
-    /// Spoils nothing more than it has.
-    pub(crate) fn forget(&self) {
-        self.shared.state().traps.clear();
+    /// Spoils every request from now on whose path has this text in it.
+    pub(crate) fn spoil_all(&self, path: &'static str, fault: Fault) {
+        self.shared.state().traps.push(Trap { path, fault, stays: true });
     }
 
     /// How many requests have been spoilt.
@@ -126,7 +128,11 @@ impl Shared {
         let mut state = self.state();
         let at = state.traps.iter().position(|trap| path.contains(trap.path))?;
         state.sprung += 1;
-        Some(state.traps.remove(at).fault)
+        let fault = state.traps[at].fault;
+        if !state.traps[at].stays {
+            state.traps.remove(at);
+        }
+        Some(fault)
     }
 }
 
