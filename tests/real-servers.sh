@@ -58,6 +58,15 @@ log=$(mktemp) || fail "cannot create a temporary file"
 trap 'rm -f "$log"' EXIT
 python=
 
+# Left to itself it asks the network in a thread while it is imported, and what the thread says of a failure can break
+# the import.
+loads() {
+    for try in 1 2 3; do
+        LITELLM_LOCAL_MODEL_COST_MAP=True "$1/bin/python" -c 'import openhands.agent_server.bash_router' >"$log" 2>&1 && return 0
+    done
+    return 1
+}
+
 make_server() {
     version=$1
     pins=$here/support/openhands-$version.txt
@@ -75,8 +84,7 @@ make_server() {
     if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$pins" >"$log" 2>&1; then
         fail "could not install $version (the end of what pip said follows)" "$log"
     fi
-    "$venv/bin/python" -c 'import openhands.agent_server.bash_router' >"$log" 2>&1 ||
-        fail "$version is installed but does not load" "$log"
+    loads "$venv" || fail "$version is installed but does not load" "$log"
     cp "$pins" "$stamp" || fail "cannot write $stamp"
     echo "$version $venv/bin/python"
 }
