@@ -52,12 +52,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Many workspaces at once.
     let mut run = fleet.run(RunSpec::command(Selector::label("tier", "cpu"), "uname"));
     while let Some(event) = run.next().await {
-        if let RunEventKind::TargetFinished(target) = event.kind {
-            let output = match &target.value {
+        if let RunEventKind::TargetFinished(ended) = event.kind {
+            let output = match &ended.value {
                 Some(TargetValue::Command(result)) => result.stdout.trim(),
                 _ => "",
             };
-            println!("{}: {} {output}", target.workspace, target.outcome);
+            println!("{}: {} {output}", ended.target.workspace, ended.outcome);
         }
     }
 

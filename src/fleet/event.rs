@@ -1,9 +1,9 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::{CancelReason, Outcome};
 use crate::{
     CommandResult, FileOperationResult, WorkspaceError,
     protocol::{EventId, GitChange, GitDiff, ServerInfo},
@@ -35,11 +35,27 @@ pub enum RunEventKind {
         command: String,
         /// How many targets it has.
         targets: usize,
+        /// How many of them run at once.
+        fanout: usize,
+    },
+    /// Jobs were added while the run goes on.
+    TargetsAdded {
+        /// How many.
+        targets: usize,
+    },
+    /// It is a target's turn.
+    TargetBegan {
+        /// The target.
+        #[serde(flatten)]
+        target: TargetId,
+        /// 1 for the first try.
+        attempt: u32,
     },
     /// A command was started on a target.
     TargetStarted {
         /// The target.
-        workspace: String,
+        #[serde(flatten)]
+        target: TargetId,
         /// The id that its server gave the command.
         command_id: EventId,
         /// 1 for the first try.
@@ -48,33 +64,102 @@ pub enum RunEventKind {
     /// A target wrote output; only when the run streams.
     Output {
         /// The target.
-        workspace: String,
+        #[serde(flatten)]
+        target: TargetId,
         /// Which of its streams.
         stream: OutputStream,
         /// The new text.
         text: String,
     },
+    /// A target has been running for long; said once an attempt.
+    TargetSlow {
+        /// The target.
+        #[serde(flatten)]
+        target: TargetId,
+        /// For how long.
+        #[serde(with = "millis", rename = "running_for_ms")]
+        running_for: Duration,
+    },
+    /// A step of a job ended; only of jobs with more than one step.
+    StepFinished(Box<StepFinished>),
+    /// An attempt at a target failed, and it will be carried out again.
+    TargetRetried(Box<TargetFinished>),
     /// A target ended, in whatever way. Each target ends exactly once.
     TargetFinished(Box<TargetFinished>),
+    /// The run ends early: nothing begins any more.
+    RunCancelled {
+        /// Why.
+        reason: CancelReason,
+    },
     /// The run ended; always the last event.
     RunFinished(RunSummary),
+}
+
+/// Which target of a run: the workspace, and in a run of jobs the job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TargetId {
+    /// The workspace's name; empty for a job that has none yet.
+    pub workspace: Arc<str>,
+    /// The job's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Arc<str>>,
+}
+
+impl TargetId {
+    /// The target that is a workspace.
+    #[must_use]
+    pub fn workspace(name: impl Into<Arc<str>>) -> Self {
+        Self { workspace: name.into(), job: None }
+    }
+
+    /// What people call it: the job, or the workspace.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.job.as_deref().unwrap_or(&self.workspace)
+    }
 }
 
 /// How one target ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetFinished {
     /// The target.
-    pub workspace: String,
+    #[serde(flatten)]
+    pub target: TargetId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What came of it, where something did: of the step that decided the outcome.
+    pub value: Option<TargetValue>,
+    /// Why there is none.
+    pub error: Option<WorkspaceError>,
+    /// From the target's turn to its end; of this attempt.
+    #[serde(with = "millis", rename = "duration_ms")]
+    pub duration: Duration,
+    /// 1 for the first try, 0 for a target that never had its turn.
+    pub attempt: u32,
+}
+
+/// How one step of a job ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepFinished {
+    /// The target.
+    #[serde(flatten)]
+    pub target: TargetId,
+    /// The step's name, or its operation in words.
+    pub step: String,
+    /// Its place among the job's steps, from 0; the `finally` steps are counted on.
+    pub index: usize,
+    /// Whether it is a `finally` step.
+    pub finally: bool,
     /// How it ended.
     pub outcome: Outcome,
     /// What came of it, where something did.
     pub value: Option<TargetValue>,
     /// Why there is none.
     pub error: Option<WorkspaceError>,
-    /// From the target's turn to its end.
+    /// How long it took.
     #[serde(with = "millis", rename = "duration_ms")]
     pub duration: Duration,
-    /// 1 for the first try.
+    /// 1 for the first try of the job.
     pub attempt: u32,
 }
 
@@ -105,6 +190,12 @@ pub struct RunSummary {
     pub total: usize,
     /// How many ended in which way; adds up to `total`.
     pub outcomes: OutcomeCounts,
+    /// How many of those that succeeded did so after a failed attempt.
+    #[serde(default)]
+    pub flaky: usize,
+    /// Why the run ended early, if it did.
+    #[serde(default)]
+    pub cancelled: Option<CancelReason>,
     /// From the run's start to its end.
     #[serde(with = "millis", rename = "duration_ms")]
     pub duration: Duration,

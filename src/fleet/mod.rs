@@ -8,9 +8,14 @@ mod runtime;
 mod selector;
 mod supervisor;
 
-pub use event::{OutcomeCounts, RunEvent, RunEventKind, RunSummary, TargetFinished, TargetValue};
+pub use event::{
+    OutcomeCounts, RunEvent, RunEventKind, RunSummary, StepFinished, TargetFinished, TargetId, TargetValue,
+};
 pub use outcome::Outcome;
-pub use run::{DEFAULT_FANOUT, RunOperation, RunSpec};
+pub use run::{
+    CancelReason, DEFAULT_FANOUT, DEFAULT_FINALLY_TIMEOUT, FailLimit, Job, JobPlace, JobStep, LabelCap, MaxFail,
+    OnMaxFail, Pace, RunOperation, RunSpec, Work,
+};
 pub(crate) use run::{Run, Waiting};
 pub(crate) use runtime::Runtime;
 pub use selector::Selector;

@@ -125,8 +125,8 @@ impl Fleet {
     /// # async fn example(fleet: Fleet) {
     /// let mut run = fleet.run(RunSpec::command(Selector::all(), "uname -a"));
     /// while let Some(event) = run.next().await {
-    ///     if let RunEventKind::TargetFinished(target) = event.kind {
-    ///         println!("{}: {}", target.workspace, target.outcome);
+    ///     if let RunEventKind::TargetFinished(ended) = event.kind {
+    ///         println!("{}: {}", ended.target.workspace, ended.outcome);
     ///     }
     /// }
     /// # }

@@ -87,7 +87,7 @@ async fn run(
         if let RunEventKind::TargetFinished(target) = event.kind {
             *outcomes.entry(target.outcome).or_default() += 1;
             if let Some(TargetValue::Command(result)) = target.value {
-                outputs.insert(target.workspace, result.stdout);
+                outputs.insert(target.target.workspace.to_string(), result.stdout);
             }
         }
     }

@@ -32,12 +32,12 @@ pub(super) fn headline(target: &TargetFinished) -> String {
         Some(TargetValue::Changes(changes)) => words.push(count(changes.len() as u64, "change")),
         Some(TargetValue::Diff(diff)) if diff.modified == diff.original => words.push("no difference".to_owned()),
         Some(TargetValue::Alive(round_trip)) => {
-            return format!("{}: {}, {}", target.workspace, target.outcome, duration(*round_trip));
+            return format!("{}: {}, {}", target.target.label(), target.outcome, duration(*round_trip));
         }
         Some(TargetValue::Diff(_) | TargetValue::Info(_)) | None => {}
     }
     words.push(duration(target.duration));
-    format!("{}: {}", target.workspace, words.join(", "))
+    format!("{}: {}", target.target.label(), words.join(", "))
 }
 
 /// The lines below the headline, for what has any besides the output of a command.
@@ -137,7 +137,7 @@ pub(super) mod tests {
     use super::*;
     use crate::{
         Failure, FileOperationResult, Operation,
-        fleet::RunEventKind,
+        fleet::{RunEventKind, TargetId},
         protocol::{EventId, GitChangeStatus},
     };
 
@@ -166,7 +166,7 @@ pub(super) mod tests {
 
     fn target(outcome: Outcome, value: Option<TargetValue>) -> TargetFinished {
         let duration = Duration::from_millis(1500);
-        TargetFinished { workspace: "w1".into(), outcome, value, error: None, duration, attempt: 1 }
+        TargetFinished { target: TargetId::workspace("w1"), outcome, value, error: None, duration, attempt: 1 }
     }
 
     fn headline_of(outcome: Outcome, value: TargetValue) -> String {

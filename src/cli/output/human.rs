@@ -39,7 +39,7 @@ impl<O: Write, E: Write> Human<O, E> {
 
     fn target(&mut self, target: &TargetFinished) -> io::Result<()> {
         if let Some(reason) = body::reason(target) {
-            self.failures.push((target.workspace.clone(), target.outcome, reason));
+            self.failures.push((target.target.label().to_owned(), target.outcome, reason));
         }
         if self.live {
             self.live_end(target)
@@ -54,9 +54,9 @@ impl<O: Write, E: Write> Human<O, E> {
     fn live_end(&mut self, target: &TargetFinished) -> io::Result<()> {
         let Self { out, err, paint_out, paint_err, lines, .. } = self;
         let mut written = Ok(());
-        lines.finish(&target.workspace, |stream, line| {
+        lines.finish(target.target.label(), |stream, line| {
             if written.is_ok() {
-                written = live_line(out, err, (*paint_out, *paint_err), &target.workspace, stream, line);
+                written = live_line(out, err, (*paint_out, *paint_err), target.target.label(), stream, line);
             }
         });
         written.and_then(|()| self.out.flush())
@@ -79,7 +79,7 @@ impl<O: Write, E: Write> Human<O, E> {
         self.out.flush()?;
         if let Some(TargetValue::Command(result)) = &target.value {
             for line in result.stderr.lines() {
-                stderr_line(&mut self.err, self.paint_err, &target.workspace, line);
+                stderr_line(&mut self.err, self.paint_err, target.target.label(), line);
             }
         }
         Ok(())
@@ -109,13 +109,13 @@ impl<O: Write, E: Write> Human<O, E> {
 impl<O: Write, E: Write> Sink for Human<O, E> {
     fn event(&mut self, event: &RunEvent, exit_code: u8) -> io::Result<()> {
         match &event.kind {
-            RunEventKind::RunStarted { .. } | RunEventKind::TargetStarted { .. } => Ok(()),
-            RunEventKind::Output { workspace, stream, text } => self.output(workspace, *stream, text),
+            RunEventKind::Output { target, stream, text } => self.output(target.label(), *stream, text),
             RunEventKind::TargetFinished(target) => self.target(target),
             RunEventKind::RunFinished(summary) => {
                 self.summary(summary, exit_code);
                 Ok(())
             }
+            _ => Ok(()),
         }
     }
 }
@@ -150,7 +150,11 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{cli::output::body::tests as sample, fleet::OutcomeCounts, protocol::EventId};
+    use crate::{
+        cli::output::body::tests as sample,
+        fleet::{OutcomeCounts, TargetId},
+        protocol::EventId,
+    };
 
     fn show(kinds: Vec<RunEventKind>, color: bool, live: bool, exit_code: u8) -> (String, String) {
         let paint = Paint::fixed(color);
@@ -167,7 +171,13 @@ mod tests {
         for (outcome, count) in counts {
             (0..*count).for_each(|_| outcomes.add(*outcome));
         }
-        RunEventKind::RunFinished(RunSummary { total: outcomes.total(), outcomes, duration: Duration::from_secs(2) })
+        RunEventKind::RunFinished(RunSummary {
+            total: outcomes.total(),
+            outcomes,
+            flaky: 0,
+            cancelled: None,
+            duration: Duration::from_secs(2),
+        })
     }
 
     fn failed() -> RunEventKind {
@@ -195,7 +205,8 @@ mod tests {
 
     #[test]
     fn live_output_is_marked_line_by_line() {
-        let output = |stream, text: &str| RunEventKind::Output { workspace: "w1".into(), stream, text: text.into() };
+        let output =
+            |stream, text: &str| RunEventKind::Output { target: TargetId::workspace("w1"), stream, text: text.into() };
         let events = vec![
             output(OutputStream::Stdout, "one\ntw"),
             output(OutputStream::Stderr, "oh\n"),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Sink;
 use crate::{
     CommandResult, Outcome, OutputStream, WorkspaceError,
-    fleet::{OutcomeCounts, RunEvent, RunEventKind, TargetFinished, TargetValue},
+    fleet::{CancelReason, OutcomeCounts, RunEvent, RunEventKind, StepFinished, TargetFinished, TargetId, TargetValue},
     protocol::EventId,
 };
 
@@ -34,16 +34,60 @@ struct Line<'a> {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Body<'a> {
-    RunStarted { command: &'a str, targets: usize },
-    TargetStarted { workspace: &'a str, command_id: EventId, attempt: u32 },
-    Output { workspace: &'a str, stream: OutputStream, text: &'a str },
+    RunStarted {
+        command: &'a str,
+        targets: usize,
+        fanout: usize,
+    },
+    TargetsAdded {
+        targets: usize,
+    },
+    TargetStarted {
+        #[serde(flatten)]
+        target: &'a TargetId,
+        command_id: EventId,
+        attempt: u32,
+    },
+    Output {
+        #[serde(flatten)]
+        target: &'a TargetId,
+        stream: OutputStream,
+        text: &'a str,
+    },
+    TargetSlow {
+        #[serde(flatten)]
+        target: &'a TargetId,
+        running_for_ms: u64,
+    },
+    StepFinished(Step<'a>),
+    TargetRetried(Finished<'a>),
     TargetFinished(Finished<'a>),
-    RunFinished { total: usize, outcomes: AllOutcomes<'a>, exit_code: u8, duration_ms: u64 },
+    RunCancelled {
+        reason: CancelReason,
+    },
+    RunFinished {
+        total: usize,
+        outcomes: AllOutcomes<'a>,
+        flaky: usize,
+        cancelled: Option<CancelReason>,
+        exit_code: u8,
+        duration_ms: u64,
+    },
+}
+
+#[derive(Serialize)]
+struct Step<'a> {
+    step: &'a str,
+    index: usize,
+    finally: bool,
+    #[serde(flatten)]
+    finished: Finished<'a>,
 }
 
 #[derive(Serialize)]
 struct Finished<'a> {
-    workspace: &'a str,
+    #[serde(flatten)]
+    target: &'a TargetId,
     outcome: Outcome,
     #[serde(flatten)]
     result: Fields<'a>,
@@ -94,54 +138,74 @@ impl<W: Write> JsonLines<W> {
         Self { out, command }
     }
 
-    fn body<'a>(&self, kind: &'a RunEventKind, exit_code: u8) -> Body<'a> {
-        match kind {
-            RunEventKind::RunStarted { command, targets } => Body::RunStarted { command, targets: *targets },
-            RunEventKind::TargetStarted { workspace, command_id, attempt } => {
-                Body::TargetStarted { workspace, command_id: *command_id, attempt: *attempt }
+    /// The line of an event. That it is a target's turn is told by what comes of it.
+    fn body<'a>(&self, kind: &'a RunEventKind, exit_code: u8) -> Option<Body<'a>> {
+        Some(match kind {
+            RunEventKind::RunStarted { command, targets, fanout } => {
+                Body::RunStarted { command, targets: *targets, fanout: *fanout }
             }
-            RunEventKind::Output { workspace, stream, text } => Body::Output { workspace, stream: *stream, text },
+            RunEventKind::TargetsAdded { targets } => Body::TargetsAdded { targets: *targets },
+            RunEventKind::TargetBegan { .. } => return None,
+            RunEventKind::TargetStarted { target, command_id, attempt } => {
+                Body::TargetStarted { target, command_id: *command_id, attempt: *attempt }
+            }
+            RunEventKind::Output { target, stream, text } => Body::Output { target, stream: *stream, text },
+            RunEventKind::TargetSlow { target, running_for } => {
+                Body::TargetSlow { target, running_for_ms: millis(*running_for) }
+            }
+            RunEventKind::StepFinished(step) => Body::StepFinished(self.step(step)),
+            RunEventKind::TargetRetried(target) => Body::TargetRetried(self.finished(target)),
             RunEventKind::TargetFinished(target) => Body::TargetFinished(self.finished(target)),
+            RunEventKind::RunCancelled { reason } => Body::RunCancelled { reason: *reason },
             RunEventKind::RunFinished(summary) => Body::RunFinished {
                 total: summary.total,
                 outcomes: AllOutcomes(&summary.outcomes),
+                flaky: summary.flaky,
+                cancelled: summary.cancelled,
                 exit_code,
                 duration_ms: millis(summary.duration),
             },
-        }
+        })
+    }
+
+    fn step<'a>(&self, step: &'a StepFinished) -> Step<'a> {
+        let finished = Finished {
+            target: &step.target,
+            outcome: step.outcome,
+            result: self.fields(step.value.as_ref()),
+            duration_ms: millis(step.duration),
+            attempt: step.attempt,
+            error: step.error.as_ref().map(error),
+        };
+        Step { step: &step.step, index: step.index, finally: step.finally, finished }
     }
 
     fn finished<'a>(&self, target: &'a TargetFinished) -> Finished<'a> {
         Finished {
-            workspace: &target.workspace,
+            target: &target.target,
             outcome: target.outcome,
-            result: match &target.value {
-                Some(TargetValue::Command(result)) => of_command(result),
-                None if self.command => Fields::Command {
-                    exit_code: None,
-                    stdout: "",
-                    stderr: "",
-                    timeout_occurred: false,
-                    truncated: false,
-                },
-                other => Fields::Other { value: other.as_ref().map_or(Value::Null, value) },
-            },
+            result: self.fields(target.value.as_ref()),
             duration_ms: millis(target.duration),
             attempt: target.attempt,
             error: target.error.as_ref().map(error),
+        }
+    }
+
+    fn fields<'a>(&self, found: Option<&'a TargetValue>) -> Fields<'a> {
+        match found {
+            Some(TargetValue::Command(result)) => of_command(result),
+            None if self.command => {
+                Fields::Command { exit_code: None, stdout: "", stderr: "", timeout_occurred: false, truncated: false }
+            }
+            other => Fields::Other { value: other.map_or(Value::Null, value) },
         }
     }
 }
 
 impl<W: Write> Sink for JsonLines<W> {
     fn event(&mut self, event: &RunEvent, exit_code: u8) -> io::Result<()> {
-        let line = Line {
-            schema: SCHEMA,
-            seq: event.seq,
-            time: event.time,
-            run_id: event.run_id,
-            body: self.body(&event.kind, exit_code),
-        };
+        let Some(body) = self.body(&event.kind, exit_code) else { return Ok(()) };
+        let line = Line { schema: SCHEMA, seq: event.seq, time: event.time, run_id: event.run_id, body };
         serde_json::to_writer(&mut self.out, &line)?;
         self.out.write_all(b"\n")?;
         self.out.flush()
@@ -252,7 +316,7 @@ mod tests {
         let mut outcomes = OutcomeCounts::default();
         outcomes.add(Outcome::Gone);
         outcomes.add(Outcome::Gone);
-        let summary = RunSummary { total: 2, outcomes, duration: Duration::from_millis(20) };
+        let summary = RunSummary { total: 2, outcomes, flaky: 0, cancelled: None, duration: Duration::from_millis(20) };
         let line = line(RunEventKind::RunFinished(summary), true);
         let counts = line["outcomes"].as_object().unwrap();
         assert_eq!(counts.len(), 12);

@@ -40,10 +40,24 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, fleet_ends: Cancellati
         let cancel = cancel.clone();
         async move { fleet_ends.run_until_cancelled(cancel.cancelled()).await.map_or_else(|| cancel.cancel(), |()| ()) }
     });
-    emitter.emit(RunEventKind::RunStarted { command: run.spec.operation.describe(), targets: targets.len() }).await;
+    emitter
+        .emit(RunEventKind::RunStarted {
+            command: run.spec.describe(),
+            targets: targets.len(),
+            fanout: run.spec.pace.fanout,
+        })
+        .await;
     let total = targets.len();
     let outcomes = carry_out_all(&run.spec, targets, &emitter, &cancel).await;
-    emitter.emit(RunEventKind::RunFinished(RunSummary { total, outcomes, duration: began.elapsed() })).await;
+    emitter
+        .emit(RunEventKind::RunFinished(RunSummary {
+            total,
+            outcomes,
+            flaky: 0,
+            cancelled: None,
+            duration: began.elapsed(),
+        }))
+        .await;
     // Ends the task that waits for the fleet's end.
     cancel.cancel();
 }
@@ -58,7 +72,7 @@ async fn carry_out_all(
     let mut waiting = targets.into_iter();
     let mut running = FuturesUnordered::new();
     loop {
-        while running.len() < spec.fanout.max(1) && !cancel.is_cancelled() {
+        while running.len() < spec.pace.fanout.max(1) && !cancel.is_cancelled() {
             let Some(next) = waiting.next() else { break };
             running.push(target::carry_out(next, spec, emitter, cancel));
         }

@@ -1,5 +1,11 @@
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::{
+    job::{DEFAULT_FINALLY_TIMEOUT, Job, JobStep},
+    policy::{LabelCap, MaxFail, Pace},
+};
 use crate::{
     fleet::Selector,
     messages::{ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff},
@@ -12,15 +18,55 @@ pub const DEFAULT_FANOUT: usize = 64;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RunSpec {
-    /// Its targets.
+    /// Its workspaces: its targets when the same is done on each of them, or the ones on which its jobs are worked off.
     pub selector: Selector,
-    /// What is done on each.
-    pub operation: RunOperation,
-    /// How many targets run at once, at least 1. Default: [`DEFAULT_FANOUT`].
-    pub fanout: usize,
+    /// What is done.
+    pub work: Work,
+    /// How many targets run at once, and how fast they begin.
+    #[serde(default)]
+    pub pace: Pace,
     /// Whether output is reported while commands run. Default: false.
     #[serde(default)]
     pub stream_output: bool,
+    /// How long each attempt at a target may take, its `finally` steps left aside. Default: no bound.
+    #[serde(default)]
+    pub target_timeout: Option<Duration>,
+    /// How long the whole run may take. What runs then is stopped, what waits is skipped. Default: no bound.
+    #[serde(default)]
+    pub global_timeout: Option<Duration>,
+    /// When too many failures end it. Default: never.
+    #[serde(default)]
+    pub max_fail: Option<MaxFail>,
+    /// How often a target whose command failed or timed out is carried out again, from its first step. Default: 0.
+    #[serde(default)]
+    pub retries: u32,
+    /// How often a target is carried out again when its workspace could not be used and nothing was done there. Default: 0.
+    #[serde(default)]
+    pub transport_retries: u32,
+    /// Whether a job that may run on any workspace is carried out again on another one when its own was lost. Default:
+    /// false.
+    #[serde(default)]
+    pub move_lost_jobs: bool,
+    /// After which time a target that still runs is called slow. Default: never.
+    #[serde(default)]
+    pub slow_after: Option<Duration>,
+    /// How long the `finally` steps of a job may take together. Default: 5 minutes.
+    #[serde(default = "default_finally_timeout")]
+    pub finally_timeout: Duration,
+}
+
+/// What a run does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// The same on each workspace that the run's selector picks.
+    Each(Job),
+    /// These jobs, each on one workspace, which it has for itself.
+    Jobs(Vec<Job>),
+}
+
+const fn default_finally_timeout() -> Duration {
+    DEFAULT_FINALLY_TIMEOUT
 }
 
 /// What a run does on each of its targets.
@@ -47,8 +93,8 @@ pub enum RunOperation {
 impl RunSpec {
     /// This operation on these targets, all else at its default.
     #[must_use]
-    pub const fn new(selector: Selector, operation: RunOperation) -> Self {
-        Self { selector, operation, fanout: DEFAULT_FANOUT, stream_output: false }
+    pub fn new(selector: Selector, operation: RunOperation) -> Self {
+        Self::each(selector, Job::new([JobStep::new(operation)]))
     }
 
     /// This command on these targets, all else at its default.
@@ -57,10 +103,60 @@ impl RunSpec {
         Self::new(selector, RunOperation::Execute(command.into()))
     }
 
+    /// This job on each of these targets, all else at its default.
+    #[must_use]
+    pub fn each(selector: Selector, job: Job) -> Self {
+        Self::with_work(selector, Work::Each(job))
+    }
+
+    /// These jobs, worked off over these workspaces, all else at its default.
+    #[must_use]
+    pub fn jobs(selector: Selector, jobs: impl IntoIterator<Item = Job>) -> Self {
+        Self::with_work(selector, Work::Jobs(jobs.into_iter().collect()))
+    }
+
+    fn with_work(selector: Selector, work: Work) -> Self {
+        Self {
+            selector,
+            work,
+            pace: Pace::default(),
+            stream_output: false,
+            target_timeout: None,
+            global_timeout: None,
+            max_fail: None,
+            retries: 0,
+            transport_retries: 0,
+            move_lost_jobs: false,
+            slow_after: None,
+            finally_timeout: DEFAULT_FINALLY_TIMEOUT,
+        }
+    }
+
     /// Sets how many targets run at once.
     #[must_use]
     pub const fn with_fanout(mut self, fanout: usize) -> Self {
-        self.fanout = fanout;
+        self.pace.fanout = fanout;
+        self
+    }
+
+    /// Sets how many targets begin in a second at most.
+    #[must_use]
+    pub fn with_rate(mut self, per_second: impl Into<Option<f64>>) -> Self {
+        self.pace.rate = per_second.into();
+        self
+    }
+
+    /// Sets how many targets behind the same host and port run at once.
+    #[must_use]
+    pub fn with_per_host(mut self, at_once: impl Into<Option<usize>>) -> Self {
+        self.pace.per_host = at_once.into();
+        self
+    }
+
+    /// Sets how many targets with the same value of a label run at once.
+    #[must_use]
+    pub fn with_per_label(mut self, cap: impl Into<Option<LabelCap>>) -> Self {
+        self.pace.per_label = cap.into();
         self
     }
 
@@ -69,6 +165,64 @@ impl RunSpec {
     pub const fn with_stream_output(mut self, stream_output: bool) -> Self {
         self.stream_output = stream_output;
         self
+    }
+
+    /// Sets how long each attempt at a target may take.
+    #[must_use]
+    pub fn with_target_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.target_timeout = timeout.into();
+        self
+    }
+
+    /// Sets how long the whole run may take.
+    #[must_use]
+    pub fn with_global_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.global_timeout = timeout.into();
+        self
+    }
+
+    /// Sets when too many failures end it.
+    #[must_use]
+    pub fn with_max_fail(mut self, max_fail: impl Into<Option<MaxFail>>) -> Self {
+        self.max_fail = max_fail.into();
+        self
+    }
+
+    /// Sets how often a target whose command failed is carried out again.
+    #[must_use]
+    pub const fn with_retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// Sets how often a target is carried out again when nothing was done there.
+    #[must_use]
+    pub const fn with_transport_retries(mut self, retries: u32) -> Self {
+        self.transport_retries = retries;
+        self
+    }
+
+    /// Sets whether jobs whose workspace was lost are carried out again on another one.
+    #[must_use]
+    pub const fn with_move_lost_jobs(mut self, move_lost_jobs: bool) -> Self {
+        self.move_lost_jobs = move_lost_jobs;
+        self
+    }
+
+    /// Sets after which time a target that still runs is called slow.
+    #[must_use]
+    pub fn with_slow_after(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.slow_after = time.into();
+        self
+    }
+
+    /// What is done, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match &self.work {
+            Work::Each(job) => job.describe(),
+            Work::Jobs(jobs) => format!("{} jobs", jobs.len()),
+        }
     }
 }
 

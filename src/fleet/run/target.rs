@@ -4,10 +4,10 @@ use actix::Addr;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{RunOperation, RunSpec, emitter::Emitter};
+use super::{RunOperation, RunSpec, Work, emitter::Emitter};
 use crate::{
     ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceError,
-    fleet::{Outcome, RunEventKind, TargetFinished, TargetValue},
+    fleet::{Outcome, RunEventKind, TargetFinished, TargetId, TargetValue},
     messages::{Alive, Ask, CommandEvent, Execute, ExecuteCommand, GetServerInfo},
     workspace::ask,
 };
@@ -25,7 +25,7 @@ pub(crate) struct Target {
 /// A target whose turn never came.
 pub(super) fn skipped(target: Target) -> TargetFinished {
     TargetFinished {
-        workspace: target.name,
+        target: TargetId::workspace(target.name),
         outcome: Outcome::Skipped,
         value: None,
         error: None,
@@ -66,7 +66,7 @@ async fn operate_on(target: Target, spec: &RunSpec, emitter: &Emitter, cancel: &
         Ok(value) => (Some(value), None),
         Err(error) => (None, Some(error)),
     };
-    TargetFinished { workspace: name, outcome, value, error, duration: began.elapsed(), attempt: 1 }
+    TargetFinished { target: TargetId::workspace(name), outcome, value, error, duration: began.elapsed(), attempt: 1 }
 }
 
 async fn operate(
@@ -77,7 +77,8 @@ async fn operate(
     cancel: &CancellationToken,
 ) -> Result<TargetValue, WorkspaceError> {
     let asking = Asking { name, address, cancel };
-    match spec.operation.for_target(name) {
+    let Work::Each(job) = &spec.work else { unreachable!() };
+    match job.steps[0].operation.for_target(name) {
         RunOperation::Execute(command) => execute(&asking, command, spec.stream_output, emitter).await,
         RunOperation::Upload(message) => asking.send(message).await.map(TargetValue::File),
         RunOperation::Download(message) => asking.send(message).await.map(TargetValue::File),
@@ -128,9 +129,9 @@ async fn execute(
 }
 
 fn run_event(name: &str, event: CommandEvent) -> RunEventKind {
-    let workspace = name.to_owned();
+    let target = TargetId::workspace(name);
     match event {
-        CommandEvent::Started { command_id } => RunEventKind::TargetStarted { workspace, command_id, attempt: 1 },
-        CommandEvent::Output { stream, text } => RunEventKind::Output { workspace, stream, text },
+        CommandEvent::Started { command_id } => RunEventKind::TargetStarted { target, command_id, attempt: 1 },
+        CommandEvent::Output { stream, text } => RunEventKind::Output { target, stream, text },
     }
 }
