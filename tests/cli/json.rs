@@ -41,7 +41,7 @@ fn every_line_of_a_run() {
     check_common(&lines);
     assert_eq!(lines.len(), 6, "{}", ended.stdout);
 
-    assert_eq!(fields(&lines[0]), BTreeSet::from(["command", "targets"]));
+    assert_eq!(fields(&lines[0]), BTreeSet::from(["command", "fanout", "targets"]));
     assert_eq!(lines[0]["command"], "echo out; echo err >&2; exit 3");
     assert_eq!(lines[0]["targets"], 2);
 

@@ -42,6 +42,11 @@ enum Body<'a> {
     TargetsAdded {
         targets: usize,
     },
+    TargetBegan {
+        #[serde(flatten)]
+        target: &'a TargetId,
+        attempt: u32,
+    },
     TargetStarted {
         #[serde(flatten)]
         target: &'a TargetId,
@@ -138,14 +143,13 @@ impl<W: Write> JsonLines<W> {
         Self { out, command }
     }
 
-    /// The line of an event. That it is a target's turn is told by what comes of it.
-    fn body<'a>(&self, kind: &'a RunEventKind, exit_code: u8) -> Option<Body<'a>> {
-        Some(match kind {
+    fn body<'a>(&self, kind: &'a RunEventKind, exit_code: u8) -> Body<'a> {
+        match kind {
             RunEventKind::RunStarted { command, targets, fanout } => {
                 Body::RunStarted { command, targets: *targets, fanout: *fanout }
             }
             RunEventKind::TargetsAdded { targets } => Body::TargetsAdded { targets: *targets },
-            RunEventKind::TargetBegan { .. } => return None,
+            RunEventKind::TargetBegan { target, attempt } => Body::TargetBegan { target, attempt: *attempt },
             RunEventKind::TargetStarted { target, command_id, attempt } => {
                 Body::TargetStarted { target, command_id: *command_id, attempt: *attempt }
             }
@@ -165,7 +169,7 @@ impl<W: Write> JsonLines<W> {
                 exit_code,
                 duration_ms: millis(summary.duration),
             },
-        })
+        }
     }
 
     fn step<'a>(&self, step: &'a StepFinished) -> Step<'a> {
@@ -204,8 +208,13 @@ impl<W: Write> JsonLines<W> {
 
 impl<W: Write> Sink for JsonLines<W> {
     fn event(&mut self, event: &RunEvent, exit_code: u8) -> io::Result<()> {
-        let Some(body) = self.body(&event.kind, exit_code) else { return Ok(()) };
-        let line = Line { schema: SCHEMA, seq: event.seq, time: event.time, run_id: event.run_id, body };
+        let line = Line {
+            schema: SCHEMA,
+            seq: event.seq,
+            time: event.time,
+            run_id: event.run_id,
+            body: self.body(&event.kind, exit_code),
+        };
         serde_json::to_writer(&mut self.out, &line)?;
         self.out.write_all(b"\n")?;
         self.out.flush()
