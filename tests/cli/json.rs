@@ -76,7 +76,7 @@ fn every_line_of_a_run() {
     }
 
     let last = lines.last().unwrap();
-    assert_eq!(fields(last), BTreeSet::from(["total", "outcomes", "exit_code", "duration_ms"]));
+    assert_eq!(fields(last), BTreeSet::from(["total", "outcomes", "flaky", "cancelled", "exit_code", "duration_ms"]));
     assert_eq!((&last["total"], &last["exit_code"]), (&json!(2), &json!(5)));
     let outcomes = last["outcomes"].as_object().unwrap();
     assert_eq!(outcomes.len(), 12);
