@@ -67,12 +67,13 @@ impl Case {
     }
 
     fn attempt(self, kind: Kind, name: &str) -> Result<(), Failed> {
-        let server = Server::get(kind)?;
         let (_together, _alone) = if self.alone {
             (None, Some(MACHINE.write().unwrap_or_else(PoisonError::into_inner)))
         } else {
             (Some(MACHINE.read().unwrap_or_else(PoisonError::into_inner)), None)
         };
+        // A server that boots keeps the machine busy, too.
+        let server = Server::get(kind)?;
         let _took = Took { name, began: Instant::now() };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         runtime.block_on(async {

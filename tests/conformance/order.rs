@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -106,20 +107,38 @@ async fn what_is_no_step_overtakes(sandbox: &Sandbox) {
 
 async fn hundred_sleeps(sandbox: &Sandbox) {
     let bound = if sandbox.kind().is_embedded() { 1.5 } else { 2.5 };
-    let mut took = Vec::new();
+    let mut tries = Vec::new();
     // A machine that is busy otherwise is no fault of the workspace: one try of five has to do.
     for _ in 0..5 {
         sandbox.server.forget_events().await;
+        // What the machine itself needs to run so many shells, on a quiet one of two cores 0.1 s beside the sleep.
+        let slowness = ((hundred_shells() - 1.0) / 0.1).max(1.0);
+        let allowed = 1.0 + (bound - 1.0) * slowness;
         let began = Instant::now();
-        let results = join_all((0..100).map(|_| sandbox.workspace.execute_command("sleep 1; echo done"))).await;
-        took.push(began.elapsed().as_secs_f64());
+        let results = join_all((0..100).map(|_| sandbox.workspace.execute_command(SLEEP))).await;
+        let took = began.elapsed().as_secs_f64();
         for result in results {
             let result = result.unwrap();
             assert!(result.success() && result.stdout == "done\n", "{result:?}");
         }
-        if took.last().is_some_and(|last| *last < bound) {
+        if took < allowed {
             return;
         }
+        tries.push((took, allowed));
     }
-    panic!("100 commands of a second took {took:.2?} s, and may take {bound} s");
+    panic!("100 commands of a second took, and may take, {tries:.2?} s");
+}
+
+const SLEEP: &str = "sleep 1; echo done";
+
+/// How long a hundred shells that sleep take without any server.
+fn hundred_shells() -> f64 {
+    let began = Instant::now();
+    let shells: Vec<_> = (0..100)
+        .map(|_| Command::new("sh").args(["-c", SLEEP]).stdout(Stdio::piped()).spawn().expect("a shell starts"))
+        .collect();
+    for shell in shells {
+        shell.wait_with_output().expect("a shell ends");
+    }
+    began.elapsed().as_secs_f64()
 }
