@@ -32,6 +32,7 @@ use super::{
     pool::Lent,
     status::{self, Refusal},
     target::Target,
+    trace,
     watch::Watch,
 };
 use crate::{Effect, ErrorKind, Failure};
@@ -152,6 +153,9 @@ impl AgentClient {
             let mut request = lent.client.request(call.method.clone(), uri(&call.target)?);
             for header in &call.header {
                 request = request.insert_header(header.clone());
+            }
+            for header in trace::current() {
+                request = request.insert_header(header);
             }
             match &call.json {
                 Some(json) => request.send_body(Tracked { bytes: json.clone(), begun: Rc::clone(&begun) }),

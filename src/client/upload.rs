@@ -24,6 +24,7 @@ use super::{
     exchange::{late, note, uri},
     limits::ClientLimits,
     source::UploadBody,
+    trace,
 };
 use crate::{Effect, Failure, protocol::UploadReply};
 
@@ -49,7 +50,10 @@ impl AgentClient {
         let lent = self.lend(true);
         let progress = Rc::new(Progress::new(size));
         let form = Form::new(size);
-        let request = lent.client.post(uri).insert_header((CONTENT_TYPE, form.content_type()));
+        let mut request = lent.client.post(uri).insert_header((CONTENT_TYPE, form.content_type()));
+        for header in trace::current() {
+            request = request.insert_header(header);
+        }
         let stream = progress.clone().follow(form.around(body.into_chunks().await));
         let sending = request.send_body(SizedStream::new(form.length(), stream));
 

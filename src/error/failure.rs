@@ -76,6 +76,6 @@ impl Failure {
     /// Says where it happened and while doing what.
     #[must_use]
     pub fn on(self, workspace: &str, operation: Operation) -> WorkspaceError {
-        WorkspaceError { workspace: workspace.to_owned(), operation, effect: self.effect, kind: self.kind }
+        WorkspaceError { workspace: workspace.to_owned(), operation, effect: self.effect, kind: self.kind, trace: None }
     }
 }

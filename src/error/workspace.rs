@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Effect, ErrorKind, Operation};
+use crate::protocol::Trace;
 
 /// A failed operation on a workspace: what was attempted, where, why it failed and what is known of its effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -15,6 +18,9 @@ pub struct WorkspaceError {
     /// Why it failed.
     #[serde(flatten)]
     pub kind: ErrorKind,
+    /// What the message belongs to, where it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Arc<Trace>>,
 }
 
 impl WorkspaceError {
@@ -53,7 +59,7 @@ mod tests {
 
     fn error(operation: Operation, effect: Effect) -> WorkspaceError {
         let kind = ErrorKind::Unreachable { reason: "connection reset".into() };
-        WorkspaceError { workspace: "w1".into(), operation, effect, kind }
+        WorkspaceError { workspace: "w1".into(), operation, effect, kind, trace: None }
     }
 
     #[test]

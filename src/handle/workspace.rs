@@ -9,7 +9,7 @@ use super::{CommandStream, Fleet};
 use crate::{
     CommandResult, Connection, FileOperationResult, RemoteWorkspace, Snapshot, WorkspaceError,
     messages::*,
-    protocol::{self, EventId, GitChange, GitCommitPage, ServerInfo},
+    protocol::{self, EventId, GitChange, GitCommitPage, ServerInfo, Trace},
     workspace::ask,
 };
 
@@ -27,11 +27,13 @@ pub struct Workspace {
     address: Addr<RemoteWorkspace>,
     /// Keeps the fleet alive.
     fleet: Fleet,
+    /// What everything that is asked through this handle belongs to.
+    trace: Option<Arc<Trace>>,
 }
 
 impl Workspace {
     pub(super) fn new(name: String, address: Addr<RemoteWorkspace>, fleet: Fleet) -> Self {
-        Self { name: name.into(), address, fleet }
+        Self { name: name.into(), address, fleet, trace: None }
     }
 
     /// The workspace's name.
@@ -44,6 +46,25 @@ impl Workspace {
     #[must_use]
     pub const fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// A handle to the same workspace, through which everything that is asked belongs to this trace: requests say so in
+    /// their headers, and so do results and errors.
+    ///
+    /// ```no_run
+    /// # use workspace_fleet::{Workspace, protocol::Trace};
+    /// # async fn example(workspace: Workspace) -> Result<(), Box<dyn std::error::Error>> {
+    /// let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse()?;
+    /// let traced = workspace.with_trace(Trace::new(parent).with_tag("episode", "17")?);
+    /// let result = traced.execute_command("make test").await?;
+    /// assert_eq!(result.trace.unwrap().tags()["episode"], "17");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_trace(&self, trace: impl Into<Arc<Trace>>) -> Self {
+        let trace: Arc<Trace> = trace.into();
+        Self { trace: (!trace.is_empty()).then_some(trace), ..self.clone() }
     }
 
     /// The actor's address, for those who send it messages themselves.
@@ -229,7 +250,11 @@ impl Workspace {
         &self,
         message: M,
     ) -> impl Future<Output = Result<M::Answer, WorkspaceError>> + Send + 'static + use<M> {
-        let answer = ask(self.name.clone(), &self.address, message);
+        let (name, address) = (self.name.clone(), &self.address);
+        let answer = match self.trace.clone() {
+            None => ask(name, address, message).left_future(),
+            Some(trace) => ask(name, address, Traced { message, trace }).right_future(),
+        };
         let fleet = self.fleet.clone();
         async move {
             let answer = answer.await;

@@ -13,6 +13,7 @@ mod git;
 mod head;
 mod id;
 mod server;
+mod trace;
 
 pub use bash::{
     BashCommand, BashErrorEvent, BashEvent, BashEventKind, BashEventPage, BashOutput, ClearedEvents, SortOrder,
@@ -24,6 +25,7 @@ pub use git::{GitChange, GitChangeStatus, GitCommit, GitCommitPage, GitDiff};
 pub use head::{CommandHead, MARKER, SUPERSEDED_EXIT_CODE};
 pub use id::{EventId, InvalidEventId};
 pub use server::{AliveReply, ReadyReply, ServerInfo};
+pub use trace::{BAGGAGE_HEADER, InvalidTrace, TRACEPARENT_HEADER, Trace, TraceParent};
 
 /// The header that carries the session key.
 pub const SESSION_KEY_HEADER: &str = "X-Session-API-Key";

@@ -23,6 +23,7 @@ impl CommandResult {
             command_id: EventId::nil(),
             duration: Duration::ZERO,
             truncated: false,
+            trace: error.trace.clone(),
         }
     }
 }
@@ -37,6 +38,7 @@ impl FileOperationResult {
             destination_path: destination.into(),
             file_size: None,
             error: Some(error.to_string()),
+            trace: error.trace.clone(),
         }
     }
 }

@@ -1,8 +1,8 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::EventId;
+use crate::protocol::{EventId, Trace};
 
 /// How a command ended; the `CommandResult` of the Python class, with more known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct CommandResult {
     /// last event never came.
     #[serde(default)]
     pub truncated: bool,
+    /// What the message belongs to, where it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Arc<Trace>>,
 }
 
 impl CommandResult {
@@ -64,6 +67,9 @@ pub struct FileOperationResult {
     /// Always absent here; failures are errors. It is filled by the conversion to what the Python
     /// class returns.
     pub error: Option<String>,
+    /// What the message belongs to, where it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// Durations as whole milliseconds.

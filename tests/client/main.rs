@@ -8,4 +8,5 @@ mod proxy;
 mod server;
 mod socket;
 mod tls;
+mod trace;
 mod uploads;

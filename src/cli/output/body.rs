@@ -156,6 +156,7 @@ pub(super) mod tests {
             stdout_bytes: stdout.len() as u64,
             stderr_bytes: stderr.len() as u64,
             truncated: false,
+            trace: None,
         }
     }
 
@@ -190,6 +191,7 @@ pub(super) mod tests {
             destination_path: "/b".into(),
             file_size: Some(1),
             error: None,
+            trace: None,
         };
         assert_eq!(headline_of(Outcome::Succeeded, TargetValue::File(file)), "w1: succeeded, 1 byte to /b, 1.5 s");
         let alive = TargetValue::Alive(Duration::from_micros(1500));

@@ -202,7 +202,7 @@ impl From<String> for ExecuteCommand {
     }
 }
 
-ask!(ExecuteCommand => CommandResult, Operation::ExecuteCommand);
+ask!(ExecuteCommand => CommandResult, Operation::ExecuteCommand, traced);
 
 /// Starts a command and does not wait for its end. Answer: the id that the server gave it.
 ///
@@ -277,7 +277,7 @@ pub(crate) struct Execute {
     pub(crate) follow_output: bool,
 }
 
-ask!(Execute => CommandResult, Operation::ExecuteCommand);
+ask!(Execute => CommandResult, Operation::ExecuteCommand, traced);
 
 /// What a started command is watched by.
 pub(crate) struct Spec {

@@ -58,7 +58,7 @@ impl FileUpload {
     }
 }
 
-ask!(FileUpload => FileOperationResult, Operation::FileUpload);
+ask!(FileUpload => FileOperationResult, Operation::FileUpload, traced);
 
 /// Reads a file of the sandbox into a file of this machine. A step.
 ///
@@ -79,4 +79,4 @@ impl FileDownload {
     }
 }
 
-ask!(FileDownload => FileOperationResult, Operation::FileDownload);
+ask!(FileDownload => FileOperationResult, Operation::FileDownload, traced);

@@ -7,6 +7,7 @@ mod command;
 mod control;
 mod file;
 mod git;
+mod traced;
 
 pub use command::{
     CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand, Stdin, StopCommand,
@@ -15,12 +16,15 @@ pub(crate) use command::{Execute, Spec};
 pub use control::{Alive, GetServerInfo, Observe, ResetClient, Shutdown, UpdateConnection};
 pub use file::{FileDownload, FileUpload, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
+pub use traced::Traced;
+
+use std::sync::Arc;
 
 use actix::{Context, ResponseFuture};
 use tokio::sync::oneshot;
 
 use super::RemoteWorkspace;
-use crate::{Operation, WorkspaceError};
+use crate::{Operation, WorkspaceError, protocol::Trace};
 
 /// A message that a workspace answers with a result.
 pub trait Ask: actix::Message<Result = Result<Self::Answer, WorkspaceError>> + Send + 'static {
@@ -29,6 +33,10 @@ pub trait Ask: actix::Message<Result = Result<Self::Answer, WorkspaceError>> + S
 
     /// What it asks for, as errors name it.
     const OPERATION: Operation;
+
+    /// Says in an answer what it belongs to, where it has a place for that.
+    #[doc(hidden)]
+    fn label(_answer: &mut Self::Answer, _trace: &Arc<Trace>) {}
 
     /// Hands the message to the actor.
     #[doc(hidden)]
@@ -53,8 +61,10 @@ impl<M: Ask> actix::Message for Call<M> {
 }
 
 /// Makes a type a message of the actor, and says what it asks for and what it is answered with.
+///
+/// With `, traced` at the end the answer says what it belongs to.
 macro_rules! ask {
-    ($message:ty => $answer:ty, $operation:expr) => {
+    ($message:ty => $answer:ty, $operation:expr $(, $traced:ident)?) => {
         impl actix::Message for $message {
             type Result = Result<$answer, crate::WorkspaceError>;
         }
@@ -62,6 +72,12 @@ macro_rules! ask {
         impl super::Ask for $message {
             type Answer = $answer;
             const OPERATION: crate::Operation = $operation;
+
+            $(
+                fn label(answer: &mut $answer, trace: &std::sync::Arc<crate::protocol::Trace>) {
+                    answer.trace = super::$traced(trace);
+                }
+            )?
 
             fn hand_over(
                 self,
@@ -74,3 +90,7 @@ macro_rules! ask {
     };
 }
 use ask;
+
+fn traced(trace: &Arc<Trace>) -> Option<Arc<Trace>> {
+    Some(trace.clone())
+}

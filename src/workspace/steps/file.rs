@@ -32,6 +32,7 @@ pub(crate) async fn upload(core: &Rc<Core>, upload: FileUpload) -> Result<FileOp
         destination_path: upload.destination,
         file_size: Some(size),
         error: None,
+        trace: None,
     })
 }
 
@@ -61,6 +62,7 @@ pub(crate) async fn download(core: &Rc<Core>, download: FileDownload) -> Result<
         destination_path: download.destination.display().to_string(),
         file_size: Some(size),
         error: None,
+        trace: None,
     })
 }
 

@@ -288,6 +288,7 @@ impl CommandWatch {
             truncated: stdout.truncated || stderr.truncated || raw_exit_code.is_none(),
             stdout: stdout.text,
             stderr: stderr.text,
+            trace: None,
         };
         self.settle(Ok(result), ctx);
     }

@@ -1,0 +1,46 @@
+//! What a message belongs to, in the headers of its requests, in its result and in its error.
+
+use workspace_fleet::{
+    Connection, Fleet, WorkspaceConfig,
+    protocol::{Trace, TraceParent},
+};
+
+use crate::server::*;
+
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn trace() -> Trace {
+    let parent: TraceParent = PARENT.parse().unwrap();
+    Trace::new(parent).with_tag("episode", "17, b").unwrap()
+}
+
+#[actix_rt::test]
+async fn a_trace_travels_with_a_message() {
+    let (address, seen) = serve(|_, mut peer| async move {
+        while let Some(request) = peer.request().await {
+            let body = if request.line().contains("/upload") { r#"{"success":true,"file_size":1}"# } else { ALIVE };
+            peer.write(json(body)).await;
+        }
+    });
+    let fleet = Fleet::start().unwrap();
+    let connection = Connection::new(&format!("http://{address}")).unwrap();
+    let workspace = fleet.add(WorkspaceConfig::new("w", connection)).await.unwrap();
+    let traced = workspace.with_trace(trace());
+
+    traced.alive().await.unwrap();
+    let upload = traced.file_upload(vec![1], "/x").await.unwrap();
+    assert_eq!(upload.trace.as_deref(), Some(&trace()));
+    let error = traced.git_changes("relative").await.unwrap_err();
+    assert_eq!(error.trace.as_deref(), Some(&trace()));
+    // A handle without a trace sends none, also over the same connection.
+    workspace.alive().await.unwrap();
+    assert!(workspace.file_upload(vec![1], "/x").await.unwrap().trace.is_none());
+
+    let headers = |request: &Request| {
+        (request.header("traceparent").map(str::to_owned), request.header("baggage").map(str::to_owned))
+    };
+    let sent = (Some(PARENT.to_owned()), Some("episode=17%2C%20b".to_owned()));
+    let seen: Vec<_> = seen.borrow().iter().map(headers).collect();
+    assert_eq!(seen, [sent.clone(), sent, (None, None), (None, None)]);
+    fleet.shutdown().await;
+}
