@@ -38,6 +38,9 @@ const MAX_REREADS: u32 = 4;
 /// How long the last event may take to come that is asked for when reading ends early.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
+/// How long ending the processes of a command may take before the watch gives up on it.
+const LONGEST_STOP: Duration = Duration::from_secs(20);
+
 /// How long a final event may take that could not be read because a follower had no room.
 const GIVE_UP_AFTER_FOLLOWER: Duration = Duration::from_secs(3);
 
@@ -67,6 +70,8 @@ pub(crate) struct CommandWatch {
     rest: Rc<Cell<Option<Duration>>>,
     /// While it rests after a panic it takes nothing.
     resting: bool,
+    /// Whether it was decided when to stop reading, last event or not.
+    cutting: bool,
 }
 
 /// A command that a server has started.
@@ -164,6 +169,7 @@ impl CommandWatch {
             on_drop: watching.on_drop,
             rest: rest.clone(),
             resting: false,
+            cutting: false,
         };
         count(&core.counters.commands_started);
         let context = Context::new();
@@ -229,6 +235,7 @@ impl CommandWatch {
         if self.is_unwanted() {
             self.settle_result(None, false, ctx);
         } else if self.caller.is_cancelled() || self.core.closing.is_cancelled() {
+            self.cutting = true;
             ctx.run_later(READ_ON, Self::cut_short);
         }
     }
@@ -267,6 +274,16 @@ impl CommandWatch {
         let Some(ending) = self.ending else { return };
         let left = ending.give_up.saturating_duration_since(Instant::now());
         let given_up = self.core.closing.is_cancelled() || self.caller.is_cancelled();
+        if self.cutting {
+            return;
+        }
+        let still_stopping =
+            given_up && !self.settled.processes_ended.is_cancelled() && ending.since.elapsed() < LONGEST_STOP;
+        if left.is_zero() && still_stopping {
+            // Whether its processes have ended is about to be known.
+            ctx.run_later(LAST_LOOK, Self::give_up);
+            return;
+        }
         let may_wait_for_follower = self.waiting_for_follower && !given_up;
         if may_wait_for_follower || !left.is_zero() {
             ctx.run_later(left.max(GIVE_UP_AFTER_FOLLOWER), Self::give_up);
@@ -442,7 +459,7 @@ impl Supervised for CommandWatch {
         self.assembly = Assembly::default();
         self.outage = Outage::default();
         self.sink.begin_again();
-        (self.waiting_for_follower, self.rereading, self.rereads) = (false, false, 0);
+        (self.waiting_for_follower, self.rereading, self.rereads, self.cutting) = (false, false, 0, false);
     }
 }
 
