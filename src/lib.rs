@@ -24,10 +24,10 @@ pub mod workspace;
 
 pub use client::{Connection, SessionKey, TlsRoots};
 pub use error::{Effect, ErrorKind, Failure, Operation, WorkspaceError};
-pub use fleet::{Outcome, RunOperation, RunSpec, Selector};
+pub use fleet::{Drain, DrainReport, FleetStatus, Outcome, RunOperation, RunSpec, Selector};
 pub use handle::{CommandStream, Fleet, FleetBuilder, RunHandle, Workspace};
 pub use workspace::{
-    CommandResult, FileOperationResult, OutputStream, RemoteWorkspace, Snapshot, WorkspaceConfig, messages,
+    CommandResult, FileOperationResult, OnRemove, OutputStream, RemoteWorkspace, Snapshot, WorkspaceConfig, messages,
 };
 
 /// The examples of the README, compiled.

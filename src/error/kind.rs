@@ -112,6 +112,12 @@ pub enum ErrorKind {
         /// Who stopped what.
         reason: String,
     },
+    /// The runtime itself failed: an actor or a step of it panicked. The actor is started again.
+    #[error("the runtime failed: {reason}")]
+    Panicked {
+        /// What panicked, and what it said.
+        reason: String,
+    },
     /// A command may have run, or may run still, and nobody can tell any more.
     #[error("outcome unknown: {reason}")]
     OutcomeUnknown {
@@ -143,6 +149,7 @@ impl ErrorKind {
             Self::Deadline { .. } => "deadline",
             Self::Overloaded { .. } => "overloaded",
             Self::Stopped { .. } => "stopped",
+            Self::Panicked { .. } => "panicked",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
         }
     }
@@ -151,9 +158,11 @@ impl ErrorKind {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::ServerError { .. } | Self::Deadline { .. } | Self::Overloaded { .. } => {
-                true
-            }
+            Self::Unreachable { .. }
+            | Self::ServerError { .. }
+            | Self::Deadline { .. }
+            | Self::Overloaded { .. }
+            | Self::Panicked { .. } => true,
             Self::Protocol { cut_short, .. } => *cut_short,
             Self::InvalidInput { .. }
             | Self::Local { .. }

@@ -1,11 +1,14 @@
 //! Many workspaces: their supervisor, and runs over them.
 
 mod event;
+mod guardian;
 mod outcome;
 mod placement;
+mod roster;
 mod run;
 mod runtime;
 mod selector;
+mod status;
 mod supervisor;
 
 pub use event::{
@@ -19,5 +22,6 @@ pub use run::{
 pub(crate) use run::{Run, Waiting};
 pub(crate) use runtime::Runtime;
 pub use selector::Selector;
+pub use status::{Drain, DrainEnd, DrainReport, DrainedCommand, FleetStatus, Totals};
 pub use supervisor::WorkspaceInfo;
-pub(crate) use supervisor::{Add, End, Find, FleetSupervisor, List, Remove};
+pub(crate) use supervisor::{Add, Drained, End, Find, FleetSupervisor, List, Remove, Snapshots, Status};

@@ -107,7 +107,7 @@ impl From<&ErrorKind> for Outcome {
             ErrorKind::ServerError { .. } => Self::ServerError,
             ErrorKind::Protocol { .. } => Self::ProtocolError,
             ErrorKind::Stopped { .. } => Self::Stopped,
-            ErrorKind::OutcomeUnknown { .. } => Self::OutcomeUnknown,
+            ErrorKind::OutcomeUnknown { .. } | ErrorKind::Panicked { .. } => Self::OutcomeUnknown,
         }
     }
 }

@@ -34,6 +34,11 @@ impl Placement {
         }
     }
 
+    /// The arbiters.
+    pub(super) fn arbiters(&self) -> impl Iterator<Item = ArbiterHandle> {
+        self.arbiters.iter().map(|(arbiter, _)| arbiter.handle())
+    }
+
     /// Ends the arbiters, and returns them to be waited for.
     pub(super) fn stop(&mut self) -> Vec<Arbiter> {
         let arbiters: Vec<_> = self.arbiters.drain(..).map(|(arbiter, _)| arbiter).collect();

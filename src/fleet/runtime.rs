@@ -1,9 +1,10 @@
 use std::{io, thread};
 
-use actix::{Actor as _, Addr};
+use actix::{Addr, AsyncContext as _, Context};
 use tokio::sync::{oneshot, watch};
 
 use super::{End, FleetSupervisor};
+use crate::workspace::{Exit, Guarded};
 
 /// The threads of a fleet. Dropping it signals their end.
 pub(crate) struct Runtime {
@@ -20,7 +21,9 @@ impl Runtime {
         thread::Builder::new().name("wsfleet-supervisor".to_owned()).spawn(move || {
             let arbiters = actix_rt::System::new().block_on(async move {
                 let (ended, arbiters_left) = oneshot::channel();
-                let supervisor = FleetSupervisor::new(arbiters, ended).start();
+                let context = Context::new();
+                let supervisor = context.address();
+                actix_rt::spawn(guard(Guarded::new(context, FleetSupervisor::new(arbiters, ended))));
                 // Whoever waits for this is in `start`, below.
                 let _ = started.send(supervisor);
                 arbiters_left.await.unwrap_or_default()
@@ -46,5 +49,15 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         // A signal without work in it; an end that was asked for already makes it superfluous.
         self.supervisor.do_send(End);
+    }
+}
+
+/// Keeps the supervisor going: a panic in it costs the message that it was handling.
+async fn guard(mut supervisor: Guarded<FleetSupervisor>) {
+    while let Exit::Panicked(said) = supervisor.run().await {
+        log::error!("the fleet's supervisor panicked: {said}");
+        if !supervisor.restart() {
+            return;
+        }
     }
 }

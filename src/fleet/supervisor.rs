@@ -1,10 +1,11 @@
 use std::{
     collections::{BTreeMap, HashMap},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix::{
     Actor, ActorContext as _, Addr, AsyncContext as _, Context, Handler, Message, MessageResult, ResponseFuture,
+    Supervised, dev::channel,
 };
 use actix_rt::Arbiter;
 use serde::{Deserialize, Serialize};
@@ -12,18 +13,29 @@ use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Selector,
+    Drain, DrainReport, FleetStatus, Selector,
     placement::{Place, Placement},
+    roster,
     run::{self, Run, Target},
 };
 use crate::{
-    ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceConfig, WorkspaceError,
+    ErrorKind, Failure, Operation, RemoteWorkspace, Snapshot, WorkspaceConfig, WorkspaceError,
     client::SharedTls,
-    messages::{Observe, Shutdown},
+    messages::{Dismiss, Observe, Shutdown},
+    workspace::OnRemove,
 };
 
 /// How long runs may take to report their targets after the fleet's end was asked for.
 const RUN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The bound of a mailbox until its actor has started and set its own.
+const FIRST_MAILBOX: usize = 16;
+
+/// The longest bound of a drain that is told apart from none.
+const LONGEST_DRAIN: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// What those are told who ask something of a fleet that is being drained.
+const DRAINING: &str = "the fleet is being drained: nothing new is taken";
 
 /// Owns the workspaces of a fleet: adds, places, finds and removes them, and starts runs over them.
 pub(crate) struct FleetSupervisor {
@@ -34,6 +46,8 @@ pub(crate) struct FleetSupervisor {
     added: u64,
     /// Cancelled when the fleet shall end: nothing begins any more, and runs are cancelled.
     ending: CancellationToken,
+    /// Set when the fleet is drained: nothing is added and no step is taken any more.
+    draining: bool,
     /// The runs that go on.
     runs: TaskTracker,
     /// The removals that go on.
@@ -69,10 +83,10 @@ pub struct WorkspaceInfo {
 #[rtype(result = "Result<Addr<RemoteWorkspace>, WorkspaceError>")]
 pub(crate) struct Add(pub(crate) WorkspaceConfig);
 
-/// Removes a workspace. Answered when its commands are stopped and its actor has ended.
+/// Removes a workspace. Answered when its commands are stopped or let go and its actor has ended.
 #[derive(Message)]
 #[rtype(result = "Result<(), WorkspaceError>")]
-pub(crate) struct Remove(pub(crate) String);
+pub(crate) struct Remove(pub(crate) String, pub(crate) OnRemove);
 
 /// Finds a workspace by its name.
 #[derive(Message)]
@@ -83,6 +97,21 @@ pub(crate) struct Find(pub(crate) String);
 #[derive(Message)]
 #[rtype(result = "Vec<WorkspaceInfo>")]
 pub(crate) struct List(pub(crate) Selector);
+
+/// Sums up how all workspaces do.
+#[derive(Message)]
+#[rtype(result = "FleetStatus")]
+pub(crate) struct Status;
+
+/// Tells how each of some workspaces does, in the order in which they were added.
+#[derive(Message)]
+#[rtype(result = "Vec<Snapshot>")]
+pub(crate) struct Snapshots(pub(crate) Selector);
+
+/// Drains the fleet. Answered when no command runs any more.
+#[derive(Message)]
+#[rtype(result = "DrainReport")]
+pub(crate) struct Drained(pub(crate) Drain);
 
 /// Ends the fleet. Answered when all workspaces have ended.
 #[derive(Message)]
@@ -97,6 +126,7 @@ impl FleetSupervisor {
             tls: SharedTls::default(),
             added: 0,
             ending: CancellationToken::new(),
+            draining: false,
             runs: TaskTracker::new(),
             removals: TaskTracker::new(),
             ended: Some(ended),
@@ -107,6 +137,9 @@ impl FleetSupervisor {
     fn add(&mut self, config: WorkspaceConfig) -> Result<Addr<RemoteWorkspace>, Failure> {
         if self.ending.is_cancelled() {
             return Err(Failure::not_sent(ErrorKind::Stopped { reason: "the fleet is being shut down".to_owned() }));
+        }
+        if self.draining {
+            return Err(Failure::not_sent(ErrorKind::Stopped { reason: DRAINING.to_owned() }));
         }
         if config.name.trim().is_empty() {
             return Err(Failure::invalid("a workspace needs a name that is not empty"));
@@ -119,15 +152,15 @@ impl FleetSupervisor {
         let host = config.connection.host.to_string();
         let (place, arbiter) = self.placement.take();
         let tls = self.tls.clone();
-        // The closure runs on the arbiter, which is where the client has to be made.
-        let address = RemoteWorkspace::start_in_arbiter(&arbiter, move |_| RemoteWorkspace::new(config, &tls));
-        if !address.connected() {
+        let (sender, mailbox) = channel::channel(FIRST_MAILBOX);
+        let (number, address) = (self.added + 1, Addr::new(sender));
+        if !arbiter.spawn_fn(move || roster::admit(number, config, &tls, mailbox)) {
             self.placement.give_back(place);
             let reason = "the runtime's threads have ended".to_owned();
             return Err(Failure::not_sent(ErrorKind::Stopped { reason }));
         }
-        self.added += 1;
-        let entry = Entry { address: address.clone(), place, number: self.added, host, labels };
+        self.added = number;
+        let entry = Entry { address: address.clone(), place, number, host, labels };
         self.workspaces.insert(name, entry);
         Ok(address)
     }
@@ -139,6 +172,23 @@ impl FleetSupervisor {
         picked
     }
 
+    /// Asks something on every thread that carries workspaces, of all at once. A thread that has ended answers nothing.
+    fn on_each_arbiter<T: Send + 'static, F: Fn() -> T + Clone + Send + 'static>(
+        &self,
+        ask: F,
+    ) -> impl Future<Output = Vec<T>> + use<T, F> {
+        let answers: Vec<_> = self
+            .placement
+            .arbiters()
+            .map(|arbiter| {
+                let ((answer, answered), ask) = (oneshot::channel(), ask.clone());
+                arbiter.spawn_fn(move || drop(answer.send(ask())));
+                answered
+            })
+            .collect();
+        async move { futures::future::join_all(answers).await.into_iter().flatten().collect() }
+    }
+
     /// The targets of a run; a name that does not exist is a target without an address.
     fn targets(&self, selector: &Selector) -> Vec<Target> {
         let known = self.selected(selector).into_iter();
@@ -147,6 +197,8 @@ impl FleetSupervisor {
         known.chain(unknown.map(|name| Target { name: name.to_owned(), address: None })).collect()
     }
 }
+
+impl Supervised for FleetSupervisor {}
 
 impl Actor for FleetSupervisor {
     type Context = Context<Self>;
@@ -178,7 +230,7 @@ impl Handler<Add> for FleetSupervisor {
 impl Handler<Remove> for FleetSupervisor {
     type Result = ResponseFuture<Result<(), WorkspaceError>>;
 
-    fn handle(&mut self, Remove(name): Remove, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Remove(name, on_remove): Remove, _: &mut Self::Context) -> Self::Result {
         let Some(entry) = self.workspaces.remove(&name) else {
             let error = Failure::invalid("the fleet has no workspace of this name").on(&name, Operation::LookUp);
             return Box::pin(async { Err(error) });
@@ -186,7 +238,7 @@ impl Handler<Remove> for FleetSupervisor {
         self.placement.give_back(entry.place);
         let removal = self.removals.spawn_local(async move {
             // An actor that has ended by itself is removed already.
-            let _ = entry.address.send(Shutdown).await;
+            let _ = entry.address.send(Dismiss(on_remove)).await;
         });
         Box::pin(async move {
             // The removal goes on also when nobody waits for it.
@@ -215,6 +267,58 @@ impl Handler<List> for FleetSupervisor {
             labels: entry.labels.clone(),
         };
         MessageResult(selected.map(info).collect())
+    }
+}
+
+impl Handler<Status> for FleetSupervisor {
+    type Result = ResponseFuture<FleetStatus>;
+
+    fn handle(&mut self, _: Status, _: &mut Self::Context) -> Self::Result {
+        let mut all = FleetStatus { running_runs: self.runs.len(), draining: self.draining, ..FleetStatus::default() };
+        let statuses = self.on_each_arbiter(roster::status);
+        Box::pin(async move {
+            statuses.await.iter().for_each(|status| all.merge(status));
+            all
+        })
+    }
+}
+
+impl Handler<Snapshots> for FleetSupervisor {
+    type Result = ResponseFuture<Vec<Snapshot>>;
+
+    fn handle(&mut self, Snapshots(selector): Snapshots, _: &mut Self::Context) -> Self::Result {
+        let snapshots = self.on_each_arbiter(move || roster::snapshots(&selector));
+        Box::pin(async move {
+            let mut all: Vec<_> = snapshots.await.into_iter().flatten().collect();
+            all.sort_unstable_by_key(|(number, _)| *number);
+            all.into_iter().map(|(_, snapshot)| snapshot).collect()
+        })
+    }
+}
+
+impl Handler<Drained> for FleetSupervisor {
+    type Result = ResponseFuture<DrainReport>;
+
+    fn handle(&mut self, Drained(drain): Drained, _: &mut Self::Context) -> Self::Result {
+        self.draining = true;
+        let began = Instant::now();
+        // Longer than any clock can hold is for ever.
+        let until = began + drain.finish_within.min(LONGEST_DRAIN);
+        let drained = self.on_each_arbiter(move || {
+            let (answer, answered) = oneshot::channel();
+            actix_rt::spawn(async move { answer.send(roster::drain_all(until, DRAINING).await) });
+            answered
+        });
+        Box::pin(async move {
+            let mut report = DrainReport::default();
+            for drained in futures::future::join_all(drained.await).await.into_iter().flatten() {
+                report.commands.extend(drained.commands);
+                report.turned_away += drained.turned_away;
+                report.unfinished_steps += drained.unfinished_steps;
+            }
+            report.duration = began.elapsed();
+            report
+        })
     }
 }
 

@@ -5,8 +5,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{RunHandle, Workspace, fleet_ended};
 use crate::{
-    Operation, WorkspaceConfig, WorkspaceError,
-    fleet::{Add, End, Find, List, Remove, Run, RunSpec, Runtime, Selector, WorkspaceInfo},
+    OnRemove, Operation, Snapshot, WorkspaceConfig, WorkspaceError,
+    fleet::{
+        Add, Drain, DrainReport, Drained, End, Find, FleetStatus, List, Remove, Run, RunSpec, Runtime, Selector,
+        Snapshots, Status, WorkspaceInfo,
+    },
     protocol::EventId,
 };
 
@@ -98,7 +101,17 @@ impl Fleet {
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when there is no workspace of this name.
     pub async fn remove(&self, name: &str) -> Result<(), WorkspaceError> {
-        let answer = self.runtime.supervisor.send(Remove(name.to_owned())).await;
+        self.remove_with(name, OnRemove::Stop).await
+    }
+
+    /// Removes a workspace, and stops its commands or lets them run on unwatched. Whoever waits for a command that runs on
+    /// gets [`Stopped`](crate::ErrorKind::Stopped) with its effect as done. Returns when the actor has ended; the removal
+    /// goes on also when nobody waits for it.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when there is no workspace of this name.
+    pub async fn remove_with(&self, name: &str, on_remove: OnRemove) -> Result<(), WorkspaceError> {
+        let answer = self.runtime.supervisor.send(Remove(name.to_owned(), on_remove)).await;
         answer.unwrap_or_else(|_| Err(fleet_ended(name, Operation::LookUp)))
     }
 
@@ -111,6 +124,37 @@ impl Fleet {
     /// The workspaces that a selector picks, in the order in which they were added.
     pub async fn list(&self, selector: Selector) -> Vec<WorkspaceInfo> {
         self.runtime.supervisor.send(List(selector)).await.unwrap_or_default()
+    }
+
+    /// How the fleet does, as sums over its workspaces: counted on all threads at once, without a message to any workspace.
+    pub async fn status(&self) -> FleetStatus {
+        let ended = |_| FleetStatus { ended: true, ..FleetStatus::default() };
+        self.runtime.supervisor.send(Status).await.unwrap_or_else(ended)
+    }
+
+    /// How each workspace does that a selector picks, in the order in which they were added. None when the fleet has ended.
+    pub async fn snapshots(&self, selector: Selector) -> Vec<Snapshot> {
+        self.runtime.supervisor.send(Snapshots(selector)).await.unwrap_or_default()
+    }
+
+    /// Takes no workspace, step or run any more, lets the commands that run end by themselves within a bound, and stops the
+    /// rest. Whoever asks for something meanwhile or later, and what waited for its turn, gets
+    /// [`Stopped`](crate::ErrorKind::Stopped). The handles stay valid, and output can still be read, until
+    /// [`shutdown`](Self::shutdown).
+    ///
+    /// Dropping the returned future does not undo it. After a fleet's end the report is empty.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use workspace_fleet::{Drain, Fleet, fleet::DrainEnd};
+    /// # async fn example(fleet: Fleet) {
+    /// let report = fleet.drain(Drain::within(Duration::from_secs(60))).await;
+    /// println!("{} commands had to be stopped", report.count(DrainEnd::Stopped));
+    /// fleet.shutdown().await;
+    /// # }
+    /// ```
+    pub async fn drain(&self, drain: Drain) -> DrainReport {
+        self.runtime.supervisor.send(Drained(drain)).await.unwrap_or_default()
     }
 
     /// Starts a run and returns the stream of what happens in it.

@@ -6,6 +6,8 @@
 mod command_stream;
 mod fleet;
 mod run;
+#[cfg(all(test, feature = "agent"))]
+mod supervision_tests;
 mod workspace;
 
 pub use command_stream::CommandStream;

@@ -84,12 +84,16 @@ impl Workspace {
         command: impl Into<ExecuteCommand>,
     ) -> impl Future<Output = Result<CommandResult, WorkspaceError>> + Send + 'static {
         let caller = CancellationToken::new();
-        let message = Execute { command: command.into(), caller: caller.clone(), events: None, follow_output: false };
+        // Nobody takes these events. That they can be taken shows that somebody still waits.
+        let (events, present) = mpsc::channel(EVENTS);
+        let message =
+            Execute { command: command.into(), caller: caller.clone(), events: Some(events), follow_output: false };
         let answer = self.ask(message);
         let abandon = caller.drop_guard();
         async move {
             let result = answer.await;
             abandon.disarm();
+            drop(present);
             result
         }
     }

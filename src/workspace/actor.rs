@@ -1,21 +1,21 @@
-use std::{
-    rc::Rc,
-    time::{Duration, Instant},
+use std::{panic::AssertUnwindSafe, rc::Rc, time::Instant};
+
+use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, MessageResult, ResponseFuture, Supervised};
+use futures::FutureExt as _;
+use tokio::sync::oneshot;
+
+use super::{
+    Snapshot, WorkspaceConfig,
+    core::Core,
+    ending::{OnRemove, shut_down},
+    messages::*,
+    steps,
+    supervision::panic_text,
 };
-
-use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, MessageResult, ResponseFuture};
-
-use super::{Snapshot, WorkspaceConfig, core::Core, messages::*, steps};
-use crate::{Failure, WorkspaceError, client::SharedTls};
+use crate::{ErrorKind, Failure, WorkspaceError, client::SharedTls};
 
 /// The smallest bound of the mailbox.
 const MAILBOX: usize = 64;
-
-/// How long a step that is being carried out may go on after a shutdown was asked for.
-const STEP_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long the processes of commands may take to end after a shutdown was asked for.
-const TASK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The actor of one remote workspace. It owns the HTTP client, and takes its messages one step after another.
 ///
@@ -24,9 +24,12 @@ const TASK_PATIENCE: Duration = Duration::from_secs(10);
 /// [`Observe`] are not: they overtake.
 ///
 /// Most users reach it through a [`Workspace`](crate::Workspace) handle; inside an actix system it can be started as
-/// any actor.
+/// any actor. In a fleet it has a guardian that starts it again after a panic, with everything it knew and did; started
+/// by its users it has none, and a panic in a handler ends it.
 pub struct RemoteWorkspace {
     core: Rc<Core>,
+    /// Whether somebody starts it again when it stops unasked.
+    guarded: bool,
 }
 
 impl RemoteWorkspace {
@@ -34,7 +37,17 @@ impl RemoteWorkspace {
     /// to.
     #[must_use]
     pub fn new(config: WorkspaceConfig, tls: &SharedTls) -> Self {
-        Self { core: Core::new(config, tls) }
+        Self { core: Core::new(config, tls), guarded: false }
+    }
+
+    /// The actor around a core that outlives it.
+    pub(crate) fn guarded(core: Rc<Core>) -> Self {
+        Self { core, guarded: true }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
     }
 }
 
@@ -47,10 +60,14 @@ impl Actor for RemoteWorkspace {
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.core.queue.close();
-        self.core.closing.cancel();
+        if !self.guarded {
+            self.core.queue.close();
+            self.core.closing.cancel();
+        }
     }
 }
+
+impl Supervised for RemoteWorkspace {}
 
 /// What a message is answered with, in time.
 type Answer<M> = ResponseFuture<Result<<M as Ask>::Answer, WorkspaceError>>;
@@ -79,20 +96,53 @@ step!(GitChanges, steps::git::changes);
 step!(GitDiff, steps::git::diff);
 step!(GitCommits, steps::git::commits);
 
-/// Says of a failure on which workspace it happened and while doing what.
-fn named<M: Ask>(
+/// Says of a failure on which workspace it happened and while doing what. A panic is one.
+pub(super) fn named<M: Ask>(
     actor: &RemoteWorkspace,
     work: impl Future<Output = Result<M::Answer, Failure>> + 'static,
 ) -> Answer<M> {
     let core = actor.core.clone();
-    Box::pin(async move { work.await.map_err(|failure| failure.on(&core.config.name, M::OPERATION)) })
+    Box::pin(async move {
+        let result = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|payload| {
+            let reason = format!("a step panicked: {}", panic_text(&*payload));
+            log::error!("{}: {}: {reason}", core.config.name, M::OPERATION);
+            core.record.failed(reason.clone());
+            Err(Failure::maybe_sent(ErrorKind::Panicked { reason }))
+        });
+        result.map_err(|failure| failure.on(&core.config.name, M::OPERATION))
+    })
+}
+
+/// The way to answer a message. It is answered also when the actor panics while it takes the message in.
+struct Unanswered<'a, M: Ask> {
+    answer: Option<oneshot::Sender<M::Result>>,
+    core: &'a Core,
+}
+
+impl<M: Ask> Drop for Unanswered<'_, M> {
+    fn drop(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            // Taking a message in sends nothing: that is done in its turn.
+            let reason = "the workspace's actor panicked while it took the message in".to_owned();
+            let failure = Failure::not_sent(ErrorKind::Panicked { reason });
+            let _ = answer.send(Err(failure.on(&self.core.config.name, M::OPERATION)));
+        }
+    }
 }
 
 impl<M: Ask> Handler<Call<M>> for RemoteWorkspace {
     type Result = ();
 
     fn handle(&mut self, Call { message, answer }: Call<M>, ctx: &mut Self::Context) {
+        if self.core.record.is_given_up() {
+            // An actor that panicked too often is not trusted with another message.
+            let _ = answer.send(Err(self.core.record.refusal().on(&self.core.config.name, M::OPERATION)));
+            return;
+        }
+        let core = self.core.clone();
+        let mut unanswered = Unanswered::<M> { answer: Some(answer), core: &core };
         let work = message.hand_over(self, ctx);
+        let Some(answer) = unanswered.answer.take() else { return };
         actix_rt::spawn(async move {
             // Whoever asked may have stopped waiting; what was asked for is done all the same.
             let _ = answer.send(work.await);
@@ -196,19 +246,17 @@ impl Handler<Shutdown> for RemoteWorkspace {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) -> Self::Result {
-        let (core, this) = (self.core.clone(), ctx.address());
-        core.queue.close();
-        core.closing.cancel();
+        self.handle(Dismiss(OnRemove::Stop), ctx)
+    }
+}
+
+impl Handler<Dismiss> for RemoteWorkspace {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Dismiss(on_remove): Dismiss, ctx: &mut Self::Context) -> Self::Result {
+        let (ended, this) = (shut_down(self.core.clone(), on_remove), ctx.address());
         Box::pin(async move {
-            // A step that is starting a command leaves a command behind that has to be stopped as well.
-            if actix_rt::time::timeout(STEP_PATIENCE, core.queue.idle()).await.is_err() {
-                log::warn!("{}: shut down in the middle of a step", core.config.name);
-            }
-            core.feed.emptied().await;
-            core.tasks.close();
-            if actix_rt::time::timeout(TASK_PATIENCE, core.tasks.wait()).await.is_err() {
-                log::warn!("{}: shut down before all processes of its commands were ended", core.config.name);
-            }
+            ended.await;
             // The actor goes last: until here its children could still be asked about.
             let _ = this.send(Leave).await;
         })

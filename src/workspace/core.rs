@@ -11,6 +11,7 @@ use super::{
     Snapshot, WorkspaceConfig,
     feed::Feed,
     step_queue::{Permit, Refused, StepQueue},
+    supervision::Record,
 };
 use crate::{
     Connection, ErrorKind, Failure,
@@ -31,6 +32,8 @@ pub(crate) struct Core {
     /// Cancelled when the workspace ends.
     pub(crate) closing: CancellationToken,
     pub(crate) counters: Counters,
+    /// What is known of how the actors went.
+    pub(crate) record: Record,
     transport: Transport,
     link: RefCell<Link>,
     /// What goes on although nobody waits for it: the processes of commands that are being ended.
@@ -57,6 +60,7 @@ pub(crate) struct Counters {
     pub(crate) polls: Cell<u64>,
     pub(crate) poll_failures: Cell<u64>,
     pub(crate) starts_recovered: Cell<u64>,
+    pub(crate) output_bytes: Cell<u64>,
 }
 
 /// Counts one more.
@@ -81,6 +85,7 @@ impl Core {
             feed: Feed::default(),
             closing: CancellationToken::new(),
             counters: Counters::default(),
+            record: Record::default(),
             transport: transport(tls),
             link: RefCell::new(link),
             tasks: TaskTracker::new(),
@@ -154,7 +159,7 @@ impl Core {
             Refused::Full { waiting } => overloaded(format!(
                 "{waiting} steps are waiting already; send fewer at once, or raise `max_queued_steps`"
             )),
-            Refused::Closed => stopped("the workspace was shut down"),
+            Refused::Closed => self.record.refusal(),
         })
     }
 
@@ -170,6 +175,11 @@ impl Core {
             polls: self.counters.polls.get(),
             poll_failures: self.counters.poll_failures.get(),
             starts_recovered: self.counters.starts_recovered.get(),
+            output_bytes: self.counters.output_bytes.get(),
+            restarts: self.record.restarts.get(),
+            command_restarts: self.record.command_restarts.get(),
+            last_failure: self.record.last_failure(),
+            stopped: self.record.closed(),
             connected: self.link.borrow().client.is_some(),
         }
     }

@@ -8,6 +8,7 @@ mod ask;
 mod compat;
 mod config;
 mod core;
+mod ending;
 mod feed;
 pub mod messages;
 mod result;
@@ -17,12 +18,19 @@ mod step_queue;
 mod steps;
 mod stream;
 mod superseded;
+mod supervision;
 mod watch;
 
 pub use actor::RemoteWorkspace;
 pub(crate) use ask::ask;
 pub use config::WorkspaceConfig;
+pub(crate) use core::Core;
+pub use ending::OnRemove;
+pub(crate) use ending::drain;
 pub(crate) use result::millis;
 pub use result::{CommandResult, FileOperationResult};
 pub use snapshot::Snapshot;
 pub use stream::OutputStream;
+pub(crate) use supervision::{CommandEnd, Exit, Guarded, Limits, Restarts};
+#[cfg(test)]
+pub(crate) use supervision::{Faults, Inject, PanicInHandler, PanicInStep};

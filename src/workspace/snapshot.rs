@@ -22,6 +22,21 @@ pub struct Snapshot {
     pub poll_failures: u64,
     /// Starts whose answer was lost and that were found again or sent again.
     pub starts_recovered: u64,
+    /// Bytes of output read from its server so far, kept or not.
+    #[serde(default)]
+    pub output_bytes: u64,
+    /// How often its actor was started again after a panic.
+    #[serde(default)]
+    pub restarts: u64,
+    /// How often the watch of one of its commands was started again after a panic.
+    #[serde(default)]
+    pub command_restarts: u64,
+    /// What was said of the last panic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+    /// Why it takes no further step, when it takes none: it is being drained or removed, or its actor panicked too often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// Whether it holds a client, and so perhaps open connections.
     pub connected: bool,
 }

@@ -31,6 +31,11 @@ impl Emitter {
         Self { run_id, next: Cell::new(0), events, output, cancel }
     }
 
+    /// Waits until nobody takes the events any more.
+    pub(super) async fn abandoned(&self) {
+        self.events.closed().await;
+    }
+
     pub(super) async fn emit(&self, kind: RunEventKind) {
         let share = match output_bytes(&kind) {
             0 => None,

@@ -118,9 +118,16 @@ async fn execute(
     let (events, mut happened) = mpsc::channel(EVENTS);
     let message = Execute { command, caller: asking.cancel.clone(), events: Some(events), follow_output };
     let answer = ask(asking.name.into(), asking.address, message);
-    let report = async {
-        while let Some(event) = happened.recv().await {
-            emitter.emit(run_event(asking.name, event)).await;
+    let report = async move {
+        loop {
+            tokio::select! {
+                event = happened.recv() => match event {
+                    Some(event) => emitter.emit(run_event(asking.name, event)).await,
+                    None => return,
+                },
+                // The command's watch sees that these events are taken no more, and reads nothing for nobody.
+                () = emitter.abandoned() => return,
+            }
         }
     };
     // The events end when the command has: their sender lives no longer than its watch.

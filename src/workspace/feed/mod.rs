@@ -54,6 +54,11 @@ impl Feed {
         self.0.borrow().watched.get(&id).map(|watched| watched.watch.clone())
     }
 
+    /// All children.
+    pub(crate) fn watches(&self) -> Vec<Addr<CommandWatch>> {
+        self.0.borrow().watched.values().map(|watched| watched.watch.clone()).collect()
+    }
+
     /// Adds a child. Returns whether the feed's task has to be started.
     #[must_use]
     pub(crate) fn add(&self, id: EventId, watch: Addr<CommandWatch>, started: Timestamp) -> bool {

@@ -17,6 +17,7 @@ use crate::{
     protocol::{BashEvent, BashOutput, EventId},
     workspace::{
         core::{Core, count},
+        supervision::panic_text,
         watch::{Appetite, News, NewsFailed},
     },
 };
@@ -25,7 +26,27 @@ use crate::{
 const LONGEST_REST: Duration = Duration::from_millis(20);
 
 /// Serves the children of a workspace until none is left.
+///
+/// A panic must not leave them waiting for a feed that no longer runs: each is told of a failed look, after which it looks
+/// again for as long as it would bear with a server that does not answer.
 pub(crate) async fn run(core: Weak<Core>) {
+    while let Err(payload) = AssertUnwindSafe(serve(core.clone())).catch_unwind().await {
+        let Some(core) = core.upgrade() else { return };
+        let reason = format!("the search for output panicked: {}", panic_text(&*payload));
+        log::error!("{}: {reason}", core.config.name);
+        core.record.failed(reason.clone());
+        count(&core.counters.poll_failures);
+        let failure = Failure::not_sent(ErrorKind::Panicked { reason });
+        for watch in core.feed.watches() {
+            // One that has ended needs no news.
+            let _ = watch.send(NewsFailed(failure.clone())).await;
+        }
+        drop(core);
+        actix_rt::time::sleep(LONGEST_REST).await;
+    }
+}
+
+async fn serve(core: Weak<Core>) {
     loop {
         let Some(core) = core.upgrade() else { return };
         let (next_due, woken) = {
@@ -75,9 +96,11 @@ async fn wait(due: Option<Instant>, woken: oneshot::Receiver<()>) {
 }
 
 async fn carry_out(core: &Rc<Core>, plan: Plan) {
+    #[cfg(test)]
+    core.record.faults.strike_feed();
     count(&core.counters.polls);
     let replaced = core.link_replaced();
-    // A panic must not leave the children of a workspace waiting for a feed that no longer runs.
+    // What panics on a server's words does so for the children served and not for all.
     let guarded = AssertUnwindSafe(search(core, &plan)).catch_unwind();
     let result = tokio::select! {
         result = guarded => result.unwrap_or_else(|_| Err(Failure::protocol("the runtime failed on what the server sent"))),

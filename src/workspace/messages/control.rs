@@ -4,7 +4,11 @@ use actix::Message;
 use serde::{Deserialize, Serialize};
 
 use super::ask;
-use crate::{Connection, Operation, protocol::ServerInfo, workspace::Snapshot};
+use crate::{
+    Connection, Operation,
+    protocol::ServerInfo,
+    workspace::{OnRemove, Snapshot},
+};
 
 /// Asks whether the server answers. Answer: the round trip. Not a step.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -47,5 +51,13 @@ impl Message for Observe {
 pub struct Shutdown;
 
 impl Message for Shutdown {
+    type Result = ();
+}
+
+/// Ends the workspace as [`Shutdown`] does, with running commands stopped or left alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dismiss(pub(crate) OnRemove);
+
+impl Message for Dismiss {
     type Result = ();
 }

@@ -13,6 +13,7 @@ pub use command::{
     CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand, Stdin, StopCommand,
 };
 pub(crate) use command::{Execute, Spec};
+pub(crate) use control::Dismiss;
 pub use control::{Alive, GetServerInfo, Observe, ResetClient, Shutdown, UpdateConnection};
 pub use file::{FileDownload, FileUpload, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};

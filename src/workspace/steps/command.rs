@@ -47,7 +47,8 @@ pub(crate) async fn execute(
         let watching = Watching {
             caller: caller.clone(),
             on_drop: prepared.command.on_drop,
-            events: events.clone().filter(|_| follow_output),
+            events: events.clone(),
+            follow_output,
         };
         let result = watch(&core, &prepared.command, started, watching).await;
         if let (true, Ok(result)) = (may_be_superseded, &result)
@@ -55,7 +56,7 @@ pub(crate) async fn execute(
         {
             continue;
         }
-        prepared.clean_up(&core, &result).await;
+        prepared.clean_up(&core, &result);
         drop(permit);
         return result;
     }
@@ -88,7 +89,8 @@ pub(crate) async fn start_detached(
     loop {
         let started = prepared.start(&core, &caller).await?;
         let (id, may_be_superseded) = (started.id, started.may_be_superseded);
-        let watching = Watching { caller: caller.clone(), on_drop: prepared.command.on_drop, events: None };
+        let watching =
+            Watching { caller: caller.clone(), on_drop: prepared.command.on_drop, events: None, follow_output: false };
         let watch = watch_in_background(&core, &prepared.command, started, watching);
         if may_be_superseded && turns_out_superseded(&core, id).await? {
             continue;
@@ -97,7 +99,7 @@ pub(crate) async fn start_detached(
         tasks.spawn_local(async move {
             // A watch that ended unexpectedly has left things in doubt.
             let result = watch.await.unwrap_or_else(|_| Err(Failure::protocol("the watch ended")));
-            prepared.clean_up(&core, &result).await;
+            prepared.clean_up(&core, &result);
         });
         return Ok(id);
     }

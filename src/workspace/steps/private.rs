@@ -15,6 +15,7 @@ use crate::{
 /// A folder of the sandbox that only the server's user can enter, with what must not stand in a command's text.
 ///
 /// The command sources and redirects from it and removes it before anything else.
+#[derive(Clone)]
 pub(super) struct PrivateFolder {
     path: String,
     has_env: bool,
@@ -74,8 +75,15 @@ impl PrivateFolder {
         format!("{env}{stdin}rm -rf {}; ", self.path)
     }
 
+    /// Removes the folder while nobody waits for that.
+    pub(super) fn remove_later(&self, core: &Rc<Core>) {
+        let (folder, core) = (self.clone(), core.clone());
+        let tasks = core.tasks.clone();
+        tasks.spawn_local(async move { folder.remove(&core).await });
+    }
+
     /// Removes the folder of a command that was never started. What cannot be removed stays behind a mode of 0700.
-    pub(super) async fn remove(&self, core: &Rc<Core>) {
+    async fn remove(&self, core: &Rc<Core>) {
         if let Err(failure) = helper::run(core, format!("rm -rf {}", self.path)).await {
             log::warn!("{}: {} could not be removed from the sandbox: {failure}", core.config.name, self.path);
         }

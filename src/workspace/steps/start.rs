@@ -89,17 +89,17 @@ impl Prepared {
         if let (Err(failure), Some(folder)) = (&result, &self.folder)
             && failure.effect == Effect::NotSent
         {
-            folder.remove(core).await;
+            folder.remove_later(core);
         }
         result
     }
 
     /// Removes what only the command itself would have removed, if it may not have come to that: its shell may never
-    /// have run, or not far enough.
-    pub(super) async fn clean_up(&self, core: &Rc<Core>, result: &Result<CommandResult, Failure>) {
+    /// have run, or not far enough. Nobody waits for that.
+    pub(super) fn clean_up(&self, core: &Rc<Core>, result: &Result<CommandResult, Failure>) {
         let ran = result.as_ref().is_ok_and(|result| result.raw_exit_code == Some(0));
         if let (Some(folder), false) = (&self.folder, ran) {
-            folder.remove(core).await;
+            folder.remove_later(core);
         }
     }
 

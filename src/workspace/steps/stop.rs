@@ -23,14 +23,19 @@ pub(crate) async fn end_processes(core: Rc<Core>, started: Started, settled: Rc<
     if let Err(failure) = stop_by_route(&core, started.id).await {
         log::debug!("{}: the stop route did not stop {}: {failure}", core.config.name, started.id);
     } else {
+        settled.surely.set(started.head.is_none());
         // Having waited is enough, whichever came first.
         let _ = actix_rt::time::timeout(ROUTE_PATIENCE, settled.token.cancelled()).await;
     }
     if let Some(head) = started.head
         && !settled.by_itself.get()
-        && let Err(failure) = run_script(&core, head).await
     {
-        log::warn!("{}: processes of command {} may be left: {failure}", core.config.name, started.id);
+        match run_script(&core, head).await {
+            Ok(()) => settled.surely.set(true),
+            Err(failure) => {
+                log::warn!("{}: processes of command {} may be left: {failure}", core.config.name, started.id);
+            }
+        }
     }
     settled.processes_ended.cancel();
 }

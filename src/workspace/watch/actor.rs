@@ -5,7 +5,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, WrapFuture as _, fut::ActorFutureExt as _,
+    Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, Supervised, WrapFuture as _,
+    fut::ActorFutureExt as _,
 };
 use futures::channel::oneshot;
 use jiff::Timestamp;
@@ -14,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Assembly, Progress, cadence,
-    ending::{Ending, Why},
+    ending::{Ending, READ_ON, Why},
+    guard::guard,
     outage::{Outage, Verdict},
     sink::Sink,
 };
@@ -26,17 +28,27 @@ use crate::{
         core::{Core, count},
         feed::{self, Want},
         steps,
+        supervision::{CommandEnd, Guarded},
     },
 };
 
 /// How often everything is read again when the last event says that something is missing.
 const MAX_REREADS: u32 = 4;
 
+/// How long the last event may take to come that is asked for when reading ends early.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
+/// How long ending the processes of a command may take before the watch gives up on it.
+const LONGEST_STOP: Duration = Duration::from_secs(20);
+
 /// How long a final event may take that could not be read because a follower had no room.
 const GIVE_UP_AFTER_FOLLOWER: Duration = Duration::from_secs(3);
 
 /// The child actor that watches one running command: it decides when to look, puts the output together, holds the
 /// deadline, and ends with the command's result.
+///
+/// After a panic it is started again: what it knew of the output is thrown away and read again from the first event, and
+/// what the follower has got already is not sent again.
 pub(crate) struct CommandWatch {
     core: Rc<Core>,
     spec: Spec,
@@ -54,6 +66,12 @@ pub(crate) struct CommandWatch {
     reply: Option<oneshot::Sender<Result<CommandResult, Failure>>>,
     caller: CancellationToken,
     on_drop: OnDrop,
+    /// How long to rest before looking again; set by the guard before it starts the watch again.
+    rest: Rc<Cell<Option<Duration>>>,
+    /// While it rests after a panic it takes nothing.
+    resting: bool,
+    /// Whether it was decided when to stop reading, last event or not.
+    cutting: bool,
 }
 
 /// A command that a server has started.
@@ -82,13 +100,17 @@ pub(crate) struct Settled {
     pub(crate) by_itself: Cell<bool>,
     /// Cancelled when what was done to end its processes is done.
     pub(crate) processes_ended: CancellationToken,
+    /// Whether that reached the server, so that they have ended as far as can be known.
+    pub(crate) surely: Cell<bool>,
 }
 
 /// Who waits for a command.
 pub(crate) struct Watching {
     pub(crate) caller: CancellationToken,
     pub(crate) on_drop: OnDrop,
+    /// Closed when nobody is there any more, whether output is followed or not.
     pub(crate) events: Option<mpsc::Sender<CommandEvent>>,
+    pub(crate) follow_output: bool,
 }
 
 /// Output events of this command, or the word that there are no more for now.
@@ -129,8 +151,9 @@ impl CommandWatch {
     ) -> oneshot::Receiver<Result<CommandResult, Failure>> {
         let (reply, result) = oneshot::channel();
         let (id, server_time) = (started.id, started.server_time);
+        let rest = Rc::new(Cell::new(None));
         let watch = Self {
-            sink: Sink::new(spec.max_output, watching.events),
+            sink: Sink::new(spec.max_output, watching.events, watching.follow_output),
             core: core.clone(),
             spec,
             started,
@@ -144,9 +167,15 @@ impl CommandWatch {
             reply: Some(reply),
             caller: watching.caller,
             on_drop: watching.on_drop,
-        }
-        .start();
-        if core.feed.add(id, watch, server_time) {
+            rest: rest.clone(),
+            resting: false,
+            cutting: false,
+        };
+        count(&core.counters.commands_started);
+        let context = Context::new();
+        let address = context.address();
+        actix_rt::spawn(guard(core.clone(), id, Guarded::new(context, watch), rest));
+        if core.feed.add(id, address, server_time) {
             actix_rt::spawn(feed::run(Rc::downgrade(core)));
         }
         result
@@ -158,6 +187,9 @@ impl CommandWatch {
     }
 
     fn want_after(&self, wait: Duration, everything: bool) {
+        if self.is_unwanted() {
+            return;
+        }
         let (since, after_order) = self.assembly.cursor().unwrap_or((self.started.server_time, None));
         let want = Want { at: Instant::now() + wait, slack: cadence::slack(wait), since, after_order, everything };
         self.core.feed.want(self.started.id, want);
@@ -177,27 +209,91 @@ impl CommandWatch {
         let stop = steps::stop::end_processes(self.core.clone(), self.started.clone(), self.settled.clone());
         self.core.tasks.spawn_local(stop);
         self.want_after(self.started.round_trip.min(Duration::from_millis(5)), false);
+        self.bound_ending(ending, ctx);
+    }
+
+    /// Sees to it that the watch ends, whether the last event comes or not.
+    fn bound_ending(&self, ending: Ending, ctx: &mut Context<Self>) {
         ctx.run_later(ending.give_up.saturating_duration_since(Instant::now()), Self::give_up);
+        let settled = self.settled.clone();
+        let ended = async move { settled.processes_ended.cancelled().await };
+        ctx.spawn(ended.into_actor(self).map(|(), watch, ctx| watch.processes_ended(ctx)));
+    }
+
+    /// Whether nobody is there any more who could want the output: not only was the command cancelled, but the handle or the
+    /// run that waited for it was dropped.
+    fn is_unwanted(&self) -> bool {
+        self.ending.is_some() && self.caller.is_cancelled() && self.sink.nobody_is_there()
+    }
+
+    /// What can be done to end the processes is done. For a caller that has given up, reading on is bounded from here on.
+    fn processes_ended(&mut self, ctx: &mut Context<Self>) {
+        if !self.settled.surely.get() {
+            // Whether they have ended is told by the last event only.
+            return;
+        }
+        if self.is_unwanted() {
+            self.settle_result(None, false, ctx);
+        } else if self.caller.is_cancelled() || self.core.closing.is_cancelled() {
+            self.cutting = true;
+            ctx.run_later(READ_ON, Self::cut_short);
+        }
+    }
+
+    /// Enough was read of a command that was given up: ends with what there is. How it ended is asked for once more, past all
+    /// the output that was not read.
+    fn cut_short(&mut self, ctx: &mut Context<Self>) {
+        let (core, id) = (self.core.clone(), self.started.id);
+        let last = async move {
+            let last = async { feed::last_output(&core.client()?, id).await };
+            actix_rt::time::timeout(LAST_LOOK, last).await
+        };
+        ctx.spawn(last.into_actor(self).map(|last, watch, ctx| {
+            if let Ok(Ok(Some(last))) = last
+                && last.is_final()
+            {
+                watch.assembly.add(last);
+            }
+            let exit_code = watch.assembly.exit_code();
+            watch.salvage();
+            watch.settle_result(exit_code, false, ctx);
+        }));
+    }
+
+    /// Gives up on what is missing, and hands on what there is.
+    fn salvage(&mut self) {
+        for event in self.assembly.salvage() {
+            self.hand_on(event);
+        }
+        // What the follower has no room for by now it will never take.
+        let _ = self.sink.flush();
     }
 
     /// The final event has not come in time.
     fn give_up(&mut self, ctx: &mut Context<Self>) {
         let Some(ending) = self.ending else { return };
         let left = ending.give_up.saturating_duration_since(Instant::now());
-        let may_wait_for_follower = self.waiting_for_follower && !self.core.closing.is_cancelled();
+        let given_up = self.core.closing.is_cancelled() || self.caller.is_cancelled();
+        if self.cutting {
+            return;
+        }
+        let still_stopping =
+            given_up && !self.settled.processes_ended.is_cancelled() && ending.since.elapsed() < LONGEST_STOP;
+        if left.is_zero() && still_stopping {
+            // Whether its processes have ended is about to be known.
+            ctx.run_later(LAST_LOOK, Self::give_up);
+            return;
+        }
+        let may_wait_for_follower = self.waiting_for_follower && !given_up;
         if may_wait_for_follower || !left.is_zero() {
             ctx.run_later(left.max(GIVE_UP_AFTER_FOLLOWER), Self::give_up);
             return;
         }
-        for event in self.assembly.salvage() {
-            self.sink.take(event);
-        }
-        // What the follower has no room for by now it will never take.
-        let _ = self.sink.flush();
+        self.salvage();
         match (ending.why, self.outage.last()) {
             (_, Some(failure)) => self.settle_unknown(format!("it was stopped, but then: {failure}"), ctx),
             (Why::Stopped, None) => self.settle_unknown("it was stopped, but its end was not reported".to_owned(), ctx),
-            (Why::TimedOut, None) => self.settle_result(None, ctx),
+            (Why::TimedOut, None) => self.settle_result(None, false, ctx),
         }
     }
 
@@ -218,13 +314,20 @@ impl CommandWatch {
             self.assembly.add(event);
         }
         while let Some(event) = self.assembly.release() {
-            self.sink.take(event);
+            #[cfg(test)]
+            self.core.record.faults.strike_watch(&event);
+            self.hand_on(event);
         }
         if let Some((follower, events)) = self.sink.flush() {
             self.wait_for_follower(follower, events, ctx);
             return Appetite::Full;
         }
         Appetite::More
+    }
+
+    fn hand_on(&mut self, event: BashOutput) {
+        let read = &self.core.counters.output_bytes;
+        read.set(read.get() + self.sink.take(event));
     }
 
     fn wait_for_follower(
@@ -234,11 +337,12 @@ impl CommandWatch {
         ctx: &mut Context<Self>,
     ) {
         self.waiting_for_follower = true;
+        let delivered = self.sink.delivered();
         let sending = async move {
             for event in events {
-                if follower.send(event).await.is_err() {
-                    return;
-                }
+                let Ok(room) = follower.reserve().await else { return };
+                delivered.add(&event);
+                room.send(event);
             }
         };
         ctx.spawn(sending.into_actor(self).map(|(), watch, ctx| {
@@ -255,7 +359,7 @@ impl CommandWatch {
     fn go_on(&mut self, ctx: &mut Context<Self>) {
         match self.assembly.progress() {
             Progress::Running => self.want_next(),
-            Progress::Complete { exit_code } => self.settle_result(Some(exit_code), ctx),
+            Progress::Complete { exit_code } => self.settle_result(Some(exit_code), true, ctx),
             Progress::Short { have, want } if self.rereads >= MAX_REREADS => {
                 self.settle_broken(format!("the output is incomplete: {have} of {want} parts could be read"), ctx);
             }
@@ -269,7 +373,8 @@ impl CommandWatch {
         }
     }
 
-    fn settle_result(&mut self, raw_exit_code: Option<i32>, ctx: &mut Context<Self>) {
+    /// Ends with a result. Without the last event, or with output that was not read, the output is less than was written.
+    fn settle_result(&mut self, raw_exit_code: Option<i32>, whole: bool, ctx: &mut Context<Self>) {
         let by_itself = self.ended_by_itself();
         self.settled.by_itself.set(by_itself);
         let why = self.ending.map(|ending| ending.why).filter(|_| !by_itself);
@@ -284,8 +389,7 @@ impl CommandWatch {
             duration: self.started.at.elapsed(),
             stdout_bytes: stdout.total,
             stderr_bytes: stderr.total,
-            // Without the last event nobody knows whether this is all.
-            truncated: stdout.truncated || stderr.truncated || raw_exit_code.is_none(),
+            truncated: stdout.truncated || stderr.truncated || !whole,
             stdout: stdout.text,
             stderr: stderr.text,
             trace: None,
@@ -309,6 +413,7 @@ impl CommandWatch {
     fn settle(&mut self, result: Result<CommandResult, Failure>, ctx: &mut Context<Self>) {
         if let Some(reply) = self.reply.take() {
             count(&self.core.counters.commands_finished);
+            self.core.record.ended(self.started.id, CommandEnd::from(&result));
             // Nobody may be waiting any more, which is their choice.
             let _ = reply.send(result);
         }
@@ -320,11 +425,42 @@ impl CommandWatch {
     fn abandoned(&mut self, ctx: &mut Context<Self>) {
         match self.on_drop {
             OnDrop::Stop => self.end(Ending::stopped(Instant::now()), ctx),
-            OnDrop::Detach => {
-                let reason = "nobody waits for it any more; it runs on".to_owned();
-                self.settle(Err(Failure::done(ErrorKind::Stopped { reason })), ctx);
-            }
+            OnDrop::Detach => self.let_go("nobody waits for it any more; it runs on", ctx),
         }
+    }
+
+    /// The workspace ends.
+    fn closing(&mut self, ctx: &mut Context<Self>) {
+        if self.core.record.detaching.get() && self.ending.is_none() {
+            self.let_go("its workspace was removed; it runs on", ctx);
+        } else {
+            self.end(Ending::stopped(Instant::now()), ctx);
+        }
+    }
+
+    /// Leaves the command running, unwatched.
+    fn let_go(&mut self, reason: &str, ctx: &mut Context<Self>) {
+        self.settle(Err(Failure::done(ErrorKind::Stopped { reason: reason.to_owned() })), ctx);
+    }
+
+    /// Rests after a panic, and then reads everything again.
+    fn look_again_after(&mut self, rest: Duration, ctx: &mut Context<Self>) {
+        self.resting = true;
+        ctx.run_later(rest, |watch, _| {
+            watch.resting = false;
+            watch.rereading = true;
+            watch.want_after(Duration::ZERO, true);
+        });
+    }
+}
+
+impl Supervised for CommandWatch {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        // A panic in the middle of a change may have left these half done.
+        self.assembly = Assembly::default();
+        self.outage = Outage::default();
+        self.sink.begin_again();
+        (self.waiting_for_follower, self.rereading, self.rereads, self.cutting) = (false, false, 0, false);
     }
 }
 
@@ -332,8 +468,18 @@ impl Actor for CommandWatch {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        count(&self.core.counters.commands_started);
-        self.want_after(cadence::first_look(self.started.round_trip), false);
+        if self.reply.is_none() {
+            // It panicked when all was done.
+            ctx.stop();
+            return;
+        }
+        match self.rest.take() {
+            Some(rest) => self.look_again_after(rest, ctx),
+            None => self.want_after(cadence::first_look(self.started.round_trip), false),
+        }
+        if let Some(ending) = self.ending {
+            self.bound_ending(ending, ctx);
+        }
         if let Some(timeout) = self.spec.timeout {
             ctx.run_later(timeout.saturating_sub(self.started.at.elapsed()), move |watch, ctx| {
                 let ending = Ending::timed_out(Instant::now(), watch.started.at, timeout);
@@ -343,12 +489,14 @@ impl Actor for CommandWatch {
         let caller = self.caller.clone();
         ctx.spawn(async move { caller.cancelled().await }.into_actor(self).map(|(), watch, ctx| watch.abandoned(ctx)));
         let closing = self.core.closing.clone();
-        ctx.spawn(async move { closing.cancelled().await }.into_actor(self).map(|(), watch, ctx| {
-            watch.end(Ending::stopped(Instant::now()), ctx);
-        }));
+        ctx.spawn(async move { closing.cancelled().await }.into_actor(self).map(|(), watch, ctx| watch.closing(ctx)));
     }
 
-    fn stopped(&mut self, _: &mut Self::Context) {
+    fn stopped(&mut self, ctx: &mut Self::Context) {
+        if self.reply.is_some() {
+            let last = self.core.record.last_failure().unwrap_or_else(|| "it was stopped".to_owned());
+            self.settle_unknown(format!("the actor that watched it ended unexpectedly: {last}"), ctx);
+        }
         self.core.feed.remove(self.started.id);
         self.settled.token.cancel();
     }
@@ -358,7 +506,7 @@ impl Handler<News> for CommandWatch {
     type Result = Appetite;
 
     fn handle(&mut self, news: News, ctx: &mut Self::Context) -> Appetite {
-        if self.waiting_for_follower || self.reply.is_none() {
+        if self.waiting_for_follower || self.resting || self.reply.is_none() || self.is_unwanted() {
             return Appetite::Full;
         }
         if news.looked {

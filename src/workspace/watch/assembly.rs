@@ -137,6 +137,11 @@ impl Assembly {
         rest
     }
 
+    /// The exit code, if the last event has come.
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        self.end.as_ref().map(|end| end.exit_code.unwrap_or(-1))
+    }
+
     /// When the command ended, by the server's clock, if that is known.
     pub(crate) fn ended_at(&self) -> Option<Timestamp> {
         self.end.as_ref().map(|end| end.timestamp)

@@ -3,6 +3,9 @@ use std::time::{Duration, Instant};
 /// How long after a stop its final event may take before the workspace gives up on it.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long reading goes on for a caller that has given the command up, after its processes have ended.
+pub(super) const READ_ON: Duration = Duration::from_secs(2);
+
 /// How long after a command's time, rounded up to whole seconds, its final event may take. The server, whose own bound
 /// is a second longer than that, needs up to two seconds to end the command.
 const TIMEOUT_PATIENCE: Duration = Duration::from_millis(3500);

@@ -5,6 +5,7 @@ mod assembly;
 mod cadence;
 mod collector;
 mod ending;
+mod guard;
 mod outage;
 mod sink;
 

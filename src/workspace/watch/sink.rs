@@ -1,3 +1,5 @@
+use std::{cell::Cell, rc::Rc};
+
 use tokio::sync::mpsc;
 
 use super::{Collector, collector::Collected};
@@ -7,44 +9,112 @@ use crate::{OutputStream, messages::CommandEvent, protocol::BashOutput};
 pub(super) struct Sink {
     stdout: Collector,
     stderr: Collector,
-    follower: Option<mpsc::Sender<CommandEvent>>,
+    bound: usize,
+    events: Option<mpsc::Sender<CommandEvent>>,
+    follow_output: bool,
     /// Released, and not yet taken by the follower.
     pending: Vec<CommandEvent>,
+    delivered: Rc<Delivered>,
+    /// How much of each stream is not to be sent, since the follower got it before everything was read again.
+    skip: [u64; 2],
+}
+
+/// How many bytes of each stream a follower has got.
+#[derive(Default)]
+pub(super) struct Delivered([Cell<u64>; 2]);
+
+impl Delivered {
+    /// Takes in that an event goes to the follower.
+    pub(super) fn add(&self, event: &CommandEvent) {
+        if let CommandEvent::Output { stream, text } = event {
+            let bytes = &self.0[index(*stream)];
+            bytes.set(bytes.get() + text.len() as u64);
+        }
+    }
+}
+
+const fn index(stream: OutputStream) -> usize {
+    match stream {
+        OutputStream::Stdout => 0,
+        OutputStream::Stderr => 1,
+    }
 }
 
 impl Sink {
-    pub(super) fn new(bound: usize, follower: Option<mpsc::Sender<CommandEvent>>) -> Self {
-        Self { stdout: Collector::new(bound), stderr: Collector::new(bound), follower, pending: Vec::new() }
+    pub(super) fn new(bound: usize, events: Option<mpsc::Sender<CommandEvent>>, follow_output: bool) -> Self {
+        Self {
+            stdout: Collector::new(bound),
+            stderr: Collector::new(bound),
+            bound,
+            follow_output: follow_output && events.is_some(),
+            events,
+            pending: Vec::new(),
+            delivered: Rc::default(),
+            skip: [0; 2],
+        }
     }
 
-    /// Takes an event's texts in.
-    pub(super) fn take(&mut self, event: BashOutput) {
+    /// Forgets all output, which will come again from the beginning. What the follower has got is not sent again.
+    pub(super) fn begin_again(&mut self) {
+        (self.stdout, self.stderr) = (Collector::new(self.bound), Collector::new(self.bound));
+        self.pending.clear();
+        self.skip = [0, 1].map(|stream| self.delivered.0[stream].get());
+    }
+
+    /// Whether somebody was there who has gone.
+    pub(super) fn nobody_is_there(&self) -> bool {
+        self.events.as_ref().is_some_and(mpsc::Sender::is_closed)
+    }
+
+    pub(super) fn delivered(&self) -> Rc<Delivered> {
+        self.delivered.clone()
+    }
+
+    /// Takes an event's texts in. Returns how many bytes they are.
+    pub(super) fn take(&mut self, event: BashOutput) -> u64 {
+        let mut bytes = 0;
         for (stream, text) in [(OutputStream::Stdout, event.stdout), (OutputStream::Stderr, event.stderr)] {
             let Some(text) = text.filter(|text| !text.is_empty()) else { continue };
-            if self.follower.is_some() {
-                self.pending.push(CommandEvent::Output { stream, text: text.clone() });
+            bytes += text.len() as u64;
+            if self.follow_output {
+                let fresh = self.fresh(stream, &text);
+                if !fresh.is_empty() {
+                    self.pending.push(CommandEvent::Output { stream, text: fresh.to_owned() });
+                }
             }
             match stream {
                 OutputStream::Stdout => self.stdout.push(text),
                 OutputStream::Stderr => self.stderr.push(text),
             }
         }
+        bytes
+    }
+
+    /// The part of a text that the follower has not got.
+    fn fresh<'a>(&mut self, stream: OutputStream, text: &'a str) -> &'a str {
+        let skip = &mut self.skip[index(stream)];
+        let known = usize::try_from(*skip).unwrap_or(usize::MAX).min(text.len());
+        *skip -= known as u64;
+        &text[text.floor_char_boundary(known)..]
     }
 
     /// Sends what can be sent at once. Returns what the follower has no room for, with the way to it.
     pub(super) fn flush(&mut self) -> Option<(mpsc::Sender<CommandEvent>, Vec<CommandEvent>)> {
-        let follower = self.follower.as_ref()?;
+        let follower = self.events.as_ref().filter(|_| self.follow_output)?;
         let mut pending = std::mem::take(&mut self.pending).into_iter();
         while let Some(event) = pending.next() {
-            match follower.try_send(event) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(event)) => {
+            match follower.try_reserve() {
+                Ok(room) => {
+                    self.delivered.add(&event);
+                    room.send(event);
+                }
+                Err(mpsc::error::TrySendError::Full(())) => {
                     let rest = std::iter::once(event).chain(pending).collect();
                     return Some((follower.clone(), rest));
                 }
                 // A follower that has gone no longer cares; its going is noticed by other means.
-                Err(mpsc::error::TrySendError::Closed(_)) => {
-                    self.follower = None;
+                Err(mpsc::error::TrySendError::Closed(())) => {
+                    self.follow_output = false;
                     return None;
                 }
             }
@@ -53,7 +123,8 @@ impl Sink {
     }
 
     pub(super) fn finish(&mut self) -> (Collected, Collected) {
-        self.follower = None;
+        self.events = None;
+        self.follow_output = false;
         let take = |collector: &mut Collector| std::mem::replace(collector, Collector::new(0)).finish();
         (take(&mut self.stdout), take(&mut self.stderr))
     }

@@ -1,0 +1,100 @@
+//! The workspaces of one arbiter, for what is asked of all at once. Nothing here sends a message to an actor: ten thousand
+//! answer in one visit to each thread, also those whose actor is being started again.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
+
+use actix::{Context, dev::channel::AddressReceiver};
+use futures::{StreamExt as _, stream::FuturesUnordered};
+
+use super::{
+    Selector, guardian,
+    status::{DrainedCommand, FleetStatus, Totals},
+};
+use crate::{
+    RemoteWorkspace, Snapshot, WorkspaceConfig,
+    client::SharedTls,
+    workspace::{Core, drain},
+};
+
+thread_local! {
+    /// A thread that carries workspaces belongs to one fleet.
+    static ROSTER: RefCell<Roster> = RefCell::default();
+}
+
+#[derive(Default)]
+struct Roster {
+    /// By the number in which they were added.
+    workspaces: HashMap<u64, Rc<Core>>,
+    /// What was counted on workspaces that are no more.
+    retired: Totals,
+}
+
+/// Starts a workspace with its guardian on this thread.
+pub(super) fn admit(number: u64, config: WorkspaceConfig, tls: &SharedTls, mailbox: AddressReceiver<RemoteWorkspace>) {
+    // It is made here since its client can not leave its thread.
+    let core = Core::new(config, tls);
+    ROSTER.with_borrow_mut(|roster| roster.workspaces.insert(number, core.clone()));
+    actix_rt::spawn(async move {
+        let _listed = Listed(number);
+        guardian::guard(core, Context::with_receiver(mailbox)).await;
+    });
+}
+
+/// A workspace's line in the roster, which goes with its guardian.
+struct Listed(u64);
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        // While a thread ends its roster may be gone already.
+        let _ = ROSTER.try_with(|roster| {
+            let mut roster = roster.borrow_mut();
+            if let Some(core) = roster.workspaces.remove(&self.0) {
+                roster.retired.add(&core.snapshot());
+            }
+        });
+    }
+}
+
+/// The workspaces of this thread that a selector picks, with their numbers.
+pub(super) fn snapshots(selector: &Selector) -> Vec<(u64, Snapshot)> {
+    ROSTER.with_borrow(|roster| {
+        let picked = roster.workspaces.iter();
+        let picked = picked.filter(|(_, core)| selector.picks(&core.config.name, &core.config.labels));
+        picked.map(|(number, core)| (*number, core.snapshot())).collect()
+    })
+}
+
+/// The sums over the workspaces of this thread.
+pub(super) fn status() -> FleetStatus {
+    ROSTER.with_borrow(|roster| {
+        let mut status = FleetStatus { totals: roster.retired, ..FleetStatus::default() };
+        roster.workspaces.values().for_each(|core| status.add_workspace(&core.snapshot()));
+        status
+    })
+}
+
+/// How the work of this thread's workspaces ended.
+#[derive(Default)]
+pub(super) struct Drained {
+    pub(super) commands: Vec<DrainedCommand>,
+    pub(super) turned_away: usize,
+    pub(super) unfinished_steps: usize,
+}
+
+/// Drains all workspaces of this thread at once.
+pub(super) async fn drain_all(until: Instant, reason: &str) -> Drained {
+    let cores: Vec<_> = ROSTER.with_borrow(|roster| roster.workspaces.values().cloned().collect());
+    let draining = |core: Rc<Core>| async move { (core.config.name.clone(), drain(core.clone(), until, reason).await) };
+    let mut draining: FuturesUnordered<_> = cores.into_iter().map(draining).collect();
+    let mut all = Drained::default();
+    while let Some((name, drained)) = draining.next().await {
+        all.turned_away += drained.turned_away;
+        all.unfinished_steps += drained.unfinished_steps;
+        all.commands.extend(drained.commands.into_iter().map(|(command_id, end)| DrainedCommand {
+            workspace: name.clone(),
+            command_id,
+            end: end.into(),
+        }));
+    }
+    all
+}
