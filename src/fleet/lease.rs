@@ -148,8 +148,8 @@ impl Leases {
             Asked::Nothing => Ok(None),
             Asked::Waiting { ticket } => {
                 let (answer, answered) = oneshot::channel();
-                self.prune();
                 self.waiting.borrow_mut().insert(ticket, answer);
+                self.prune();
                 Err(answered)
             }
         };

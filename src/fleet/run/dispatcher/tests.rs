@@ -386,10 +386,12 @@ proptest! {
             prop_assert!(step < 20_000, "the run does not end: {run:?}");
             let actions = run.handle(now, input);
             world.check(now, &actions);
-            let pick = plan.picks[step % plan.picks.len()].wrapping_add(u32::try_from(step).unwrap());
-            if pick % 4 == 0 && let Some(kind) = later.next() {
+            // What is picked has to vary with the step, or a run may go in circles.
+            let step = u32::try_from(step).unwrap();
+            let pick = plan.picks[step as usize % plan.picks.len()].wrapping_add(step.wrapping_mul(2_654_435_761) >> 7);
+            if (pick % 4 == 0 || run.is_idle()) && let Some(kind) = later.next() {
                 add(&mut run, *kind, all.len(), &places);
-            } else if run.is_idle() && later.len() == 0 {
+            } else if run.is_idle() {
                 break;
             }
             input = next_input(&mut world, &run, &mut now, pick);
