@@ -25,7 +25,7 @@ pub mod workspace;
 pub use client::{Connection, SessionKey, TlsRoots};
 pub use error::{Effect, ErrorKind, Failure, Operation, WorkspaceError};
 pub use fleet::{Drain, DrainReport, FleetStatus, Outcome, RunOperation, RunSpec, Selector};
-pub use handle::{CommandStream, Fleet, FleetBuilder, RunHandle, Workspace};
+pub use handle::{CommandStream, Fleet, FleetBuilder, JobSender, Lease, LeaseDrop, RunHandle, Workspace};
 pub use workspace::{
     CommandResult, FileOperationResult, OnRemove, OutputStream, RemoteWorkspace, Snapshot, WorkspaceConfig, messages,
 };

@@ -80,10 +80,8 @@ fn fleet(
     let interrupt = Interrupt::listen()?;
     let mut agents = LocalAgents::default();
     let mut configs = targets::configs(args, &mut agents, &interrupt)?;
-    let Prepared { operation, stream } = prepare(&mut configs)?;
-    let spec = crate::RunSpec::new(crate::Selector::all(), operation)
-        .with_fanout(args.fanout as usize)
-        .with_stream_output(stream);
+    let Prepared { spec } = prepare(&mut configs)?;
+    let spec = spec.with_fanout(args.fanout as usize);
     let code = run::carry_out(configs, spec, output::sink(&style), largest_remote, &interrupt);
     agents.stop();
     code

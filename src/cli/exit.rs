@@ -2,7 +2,7 @@
 
 use crate::{
     Outcome,
-    fleet::{OutcomeCounts, TargetFinished, TargetValue},
+    fleet::{CancelReason, OutcomeCounts, TargetFinished, TargetValue},
 };
 
 /// All targets succeeded.
@@ -11,7 +11,7 @@ pub const SUCCESS: u8 = 0;
 pub const INTERNAL_ERROR: u8 = 1;
 /// The command line, the inventory or a local file is wrong; nothing was sent.
 pub const USAGE: u8 = 2;
-/// A command ran out of time.
+/// A command ran out of time, or the run did.
 pub const COMMAND_TIMED_OUT: u8 = 3;
 /// A workspace could not be used: unreachable, unauthorized, gone, rejected, server_error, protocol_error or
 /// outcome_unknown.
@@ -20,7 +20,7 @@ pub const WORKSPACE_UNUSABLE: u8 = 4;
 pub const COMMAND_FAILED: u8 = 5;
 /// No workspace was selected.
 pub const NOTHING_SELECTED: u8 = 6;
-/// Targets were skipped because too many had failed.
+/// Too many targets failed, and the run ended before all had their turn or their end.
 pub const MAX_FAIL_REACHED: u8 = 7;
 /// Ctrl-C, or another signal that ends the program.
 pub const INTERRUPTED: u8 = 130;
@@ -31,6 +31,8 @@ pub(super) struct Tally {
     pub(super) outcomes: OutcomeCounts,
     /// Whether the run was interrupted from here.
     pub(super) interrupted: bool,
+    /// Why the run ended early, if it did.
+    pub(super) cancelled: Option<CancelReason>,
     /// Whether the run was stopped because nobody reads what it gives: what is skipped from then on was stopped too.
     pub(super) cut_short: bool,
     /// Whether the largest exit code of a remote command is asked for (`-S`).
@@ -65,6 +67,7 @@ impl Tally {
             self.largest
         } else {
             let codes = self.outcomes.iter().filter(|(_, count)| *count > 0).map(|(outcome, _)| code_of(outcome));
+            let codes = codes.chain(self.cancelled.map(code_of_cancellation));
             codes.min_by_key(|code| precedence(*code)).unwrap_or(SUCCESS)
         }
     }
@@ -83,7 +86,17 @@ const fn code_of(outcome: Outcome) -> u8 {
         | Outcome::ServerError
         | Outcome::ProtocolError
         | Outcome::OutcomeUnknown => WORKSPACE_UNUSABLE,
-        Outcome::Skipped => MAX_FAIL_REACHED,
+        // Why they were skipped decides.
+        Outcome::Skipped => SUCCESS,
+    }
+}
+
+/// The exit code of a run that ended early for this reason.
+const fn code_of_cancellation(reason: CancelReason) -> u8 {
+    match reason {
+        CancelReason::MaxFailWait | CancelReason::MaxFailImmediate => MAX_FAIL_REACHED,
+        CancelReason::GlobalTimeout => COMMAND_TIMED_OUT,
+        CancelReason::Cancelled => COMMAND_FAILED,
     }
 }
 
@@ -131,11 +144,42 @@ mod tests {
             (&[Stopped], 5),
             (&[Failed, TimedOut], 3),
             (&[Failed, TimedOut, Unreachable], 4),
-            (&[Failed, TimedOut, Gone, Skipped], 7),
+            (&[Succeeded, Skipped], 0),
         ] {
             assert_eq!(tally(outcomes).exit_code(), code, "{outcomes:?}");
             assert_eq!(Tally { interrupted: true, ..tally(outcomes) }.exit_code(), 130, "{outcomes:?}");
         }
+    }
+
+    #[test]
+    fn why_a_run_ended_early_counts_as_well() {
+        use Outcome::*;
+        for (reason, outcomes, code) in [
+            (CancelReason::MaxFailWait, &[Failed, TimedOut, Gone, Skipped][..], 7),
+            (CancelReason::MaxFailImmediate, &[Failed, Stopped], 7),
+            (CancelReason::GlobalTimeout, &[Succeeded, Skipped], 3),
+            (CancelReason::GlobalTimeout, &[Failed, TimedOut, Skipped], 3),
+            (CancelReason::GlobalTimeout, &[Unreachable, Skipped], 4),
+            (CancelReason::Cancelled, &[Succeeded, Skipped], 5),
+        ] {
+            let tally = Tally { cancelled: Some(reason), ..tally(outcomes) };
+            assert_eq!(tally.exit_code(), code, "{reason:?} {outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn the_decision_table_of_the_documentation_has_these_codes() {
+        let lines = include_str!("../../docs/fleet.md").lines();
+        let mut rows = 0;
+        for line in lines.skip_while(|line| !line.starts_with("| what happens |")).skip(2).take(4) {
+            let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let reason: CancelReason = serde_json::from_str(&cells[3].replace('`', "\"")).unwrap();
+            let interrupted = reason == CancelReason::Cancelled;
+            let ended = Tally { cancelled: Some(reason), interrupted, ..tally(&[Outcome::Failed, Outcome::Skipped]) };
+            assert_eq!(ended.exit_code().to_string(), cells[4], "{line}");
+            rows += 1;
+        }
+        assert_eq!(rows, 4);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod args;
 mod error;
 mod exit;
 mod interrupt;
+mod jobs;
 mod local;
 mod operation;
 mod output;

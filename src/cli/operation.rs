@@ -10,11 +10,11 @@ use rustix::fs::Access;
 use secrecy::SecretString;
 
 use super::{
-    args::{ChangesArgs, DiffArgs, DownloadArgs, RunArgs, SecretVariable, UploadArgs},
+    args::{ChangesArgs, DiffArgs, DownloadArgs, PolicyArgs, RunArgs, SecretVariable, UploadArgs},
     error::CliError,
 };
 use crate::{
-    RunOperation, WorkspaceConfig,
+    RunOperation, RunSpec, Selector, WorkspaceConfig,
     messages::{DiffBase, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff},
 };
 
@@ -25,21 +25,50 @@ const PLACEHOLDER: &str = "{workspace}";
 
 /// What is to be done.
 pub(super) struct Prepared {
-    pub(super) operation: RunOperation,
-    pub(super) stream: bool,
+    pub(super) spec: RunSpec,
 }
 
 impl From<RunOperation> for Prepared {
     fn from(operation: RunOperation) -> Self {
-        Self { operation, stream: false }
+        Self { spec: RunSpec::new(Selector::all(), operation) }
     }
 }
 
-pub(super) fn run(args: &RunArgs, _: &[WorkspaceConfig]) -> Result<Prepared, CliError> {
-    let text = args.words.join(" ");
-    if text.trim().is_empty() {
-        return Err(CliError::usage("the command is empty; give one after `--`, as in wsfleet run -a -- uname -a"));
-    }
+pub(super) fn run(args: &RunArgs, configs: &[WorkspaceConfig]) -> Result<Prepared, CliError> {
+    let spec = match &args.jobs {
+        Some(file) => {
+            let template = command(args, String::new())?;
+            RunSpec::jobs(Selector::all(), super::jobs::load(file, &template, args, configs)?)
+        }
+        None => {
+            let text = args.words.join(" ");
+            if text.trim().is_empty() {
+                return Err(CliError::usage(
+                    "the command is empty; give one after `--`, as in wsfleet run -a -- uname -a",
+                ));
+            }
+            RunSpec::command(Selector::all(), command(args, text)?)
+        }
+    };
+    Ok(Prepared { spec: policed(spec, &args.policy, args.move_lost_jobs).with_stream_output(args.stream) })
+}
+
+/// Holds a run to what the flags ask for.
+fn policed(spec: RunSpec, policy: &PolicyArgs, move_lost_jobs: bool) -> RunSpec {
+    spec.with_rate(policy.rate)
+        .with_per_host(policy.per_host.map(|cap| cap as usize))
+        .with_per_label(policy.per_label.clone())
+        .with_target_timeout(policy.target_timeout)
+        .with_global_timeout(policy.global_timeout)
+        .with_max_fail(policy.max_fail)
+        .with_retries(policy.retries.unwrap_or_default())
+        .with_transport_retries(policy.transport_retries.unwrap_or_default())
+        .with_slow_after(policy.slow_after)
+        .with_move_lost_jobs(move_lost_jobs)
+}
+
+/// A command with the settings of the flags.
+fn command(args: &RunArgs, text: String) -> Result<ExecuteCommand, CliError> {
     let mut command = ExecuteCommand::new(text).with_timeout(args.command_timeout);
     if let Some(cwd) = &args.cwd {
         command = command.with_cwd(cwd);
@@ -59,7 +88,7 @@ pub(super) fn run(args: &RunArgs, _: &[WorkspaceConfig]) -> Result<Prepared, Cli
         }
         command = command.with_stdin(read_stdin()?);
     }
-    Ok(Prepared { operation: RunOperation::Execute(command), stream: args.stream })
+    Ok(command)
 }
 
 fn secret_value(secret: &SecretVariable) -> Result<SecretString, CliError> {
@@ -104,7 +133,7 @@ pub(super) fn upload(args: &UploadArgs) -> Result<Prepared, CliError> {
 }
 
 /// Refuses what can not be sent to several workspaces one after the other, with its length told before.
-fn check_source(path: &Path, source: &str) -> Result<(), CliError> {
+pub(super) fn check_source(path: &Path, source: &str) -> Result<(), CliError> {
     if source == "-" {
         return Err(CliError::usage(
             "SRC `-` is not stdin: put it into a file first, or use run --stdin, as in run --stdin -- 'cat > /tmp/x' (a file \
@@ -207,7 +236,7 @@ fn files_of(destination: &Path, workspaces: &[&str]) -> Vec<PathBuf> {
 }
 
 /// Refuses a file that can not be written, as far as that can be told without making anything.
-fn check_destination(file: &Path) -> Result<(), CliError> {
+pub(super) fn check_destination(file: &Path) -> Result<(), CliError> {
     let refused = |what: &str| Err(CliError::usage(format!("can not write {}: {what}", file.display())));
     match std::fs::metadata(file) {
         Ok(metadata) if metadata.is_dir() => return refused("it is a directory; name a file in it"),
@@ -278,7 +307,7 @@ fn seen_from(directory: Option<&String>, configs: &mut [WorkspaceConfig]) {
     }
 }
 
-fn absolute(path: &str, what: &str) -> Result<(), CliError> {
+pub(super) fn absolute(path: &str, what: &str) -> Result<(), CliError> {
     if path.starts_with('/') {
         return Ok(());
     }
@@ -288,7 +317,7 @@ fn absolute(path: &str, what: &str) -> Result<(), CliError> {
     )))
 }
 
-fn utf8(path: &Path) -> Result<&str, CliError> {
+pub(super) fn utf8(path: &Path) -> Result<&str, CliError> {
     path.to_str().ok_or_else(|| {
         CliError::usage(format!("the local path {path:?} is not valid UTF-8: rename the file, or make a link to it"))
     })

@@ -53,8 +53,10 @@ async fn follow(
     let mut unshown = None;
     let mut finished = false;
     while let Some(event) = run.next().await {
-        if let RunEventKind::TargetFinished(target) = &event.kind {
-            tally.add(target);
+        match &event.kind {
+            RunEventKind::TargetFinished(target) => tally.add(target),
+            RunEventKind::RunCancelled { reason } => tally.cancelled = Some(*reason),
+            _ => {}
         }
         finished |= matches!(event.kind, RunEventKind::RunFinished(_));
         if unshown.is_some() {

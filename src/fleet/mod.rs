@@ -2,6 +2,8 @@
 
 mod event;
 mod guardian;
+mod lease;
+mod lease_table;
 mod outcome;
 mod placement;
 mod roster;
@@ -14,12 +16,13 @@ mod supervisor;
 pub use event::{
     OutcomeCounts, RunEvent, RunEventKind, RunSummary, StepFinished, TargetFinished, TargetId, TargetValue,
 };
+pub(crate) use lease::{Acquire, LeaseGuard, Restore};
 pub use outcome::Outcome;
 pub use run::{
     CancelReason, DEFAULT_FANOUT, DEFAULT_FINALLY_TIMEOUT, FailLimit, Job, JobPlace, JobStep, LabelCap, MaxFail,
-    OnMaxFail, Pace, RunOperation, RunSpec, Work,
+    OnMaxFail, Pace, RunOperation, RunReport, RunSpec, Work,
 };
-pub(crate) use run::{Run, Waiting};
+pub(crate) use run::{CancelRun, Run, Waiting, without_bulk};
 pub(crate) use runtime::Runtime;
 pub use selector::Selector;
 pub use status::{Drain, DrainEnd, DrainReport, DrainedCommand, FleetStatus, Totals};

@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -14,9 +15,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Drain, DrainReport, FleetStatus, Selector,
+    lease::{self, Acquire, LeaseGuard, Leases, Release, Restore},
     placement::{Place, Placement},
     roster,
-    run::{self, Run, Target},
+    run::{self, Run, RunSpec, Target, Work},
 };
 use crate::{
     ErrorKind, Failure, Operation, RemoteWorkspace, Snapshot, WorkspaceConfig, WorkspaceError,
@@ -41,6 +43,8 @@ const DRAINING: &str = "the fleet is being drained: nothing new is taken";
 pub(crate) struct FleetSupervisor {
     workspaces: HashMap<String, Entry>,
     placement: Placement,
+    /// Who has which workspace for themselves.
+    leases: Rc<Leases>,
     tls: SharedTls,
     /// Numbers the workspaces in the order in which they were added.
     added: u64,
@@ -63,6 +67,8 @@ struct Entry {
     place: Place,
     number: u64,
     host: String,
+    /// The host and port that it is behind.
+    authority: std::sync::Arc<str>,
     labels: BTreeMap<String, String>,
 }
 
@@ -123,6 +129,7 @@ impl FleetSupervisor {
         Self {
             workspaces: HashMap::new(),
             placement: Placement::new(arbiters),
+            leases: Rc::default(),
             tls: SharedTls::default(),
             added: 0,
             ending: CancellationToken::new(),
@@ -150,6 +157,7 @@ impl FleetSupervisor {
         }
         let (name, labels) = (config.name.clone(), config.labels.clone());
         let host = config.connection.host.to_string();
+        let authority = config.connection.host[url::Position::BeforeHost..url::Position::AfterPort].into();
         let (place, arbiter) = self.placement.take();
         let tls = self.tls.clone();
         let (sender, mailbox) = channel::channel(FIRST_MAILBOX);
@@ -160,7 +168,8 @@ impl FleetSupervisor {
             return Err(Failure::not_sent(ErrorKind::Stopped { reason }));
         }
         self.added = number;
-        let entry = Entry { address: address.clone(), place, number, host, labels };
+        self.leases.add(&name, labels.clone());
+        let entry = Entry { address: address.clone(), place, number, host, authority, labels };
         self.workspaces.insert(name, entry);
         Ok(address)
     }
@@ -190,11 +199,18 @@ impl FleetSupervisor {
     }
 
     /// The targets of a run; a name that does not exist is a target without an address.
-    fn targets(&self, selector: &Selector) -> Vec<Target> {
-        let known = self.selected(selector).into_iter();
-        let known = known.map(|(name, entry)| Target { name: name.clone(), address: Some(entry.address.clone()) });
-        let unknown = selector.named().filter(|name| !self.workspaces.contains_key(*name));
-        known.chain(unknown.map(|name| Target { name: name.to_owned(), address: None })).collect()
+    fn targets(&self, spec: &RunSpec) -> Vec<Target> {
+        let labels = spec.pace.per_label.is_some() || matches!(spec.work, Work::Jobs(_));
+        let known = self.selected(&spec.selector).into_iter().map(|(name, entry)| Target {
+            name: name.as_str().into(),
+            address: Some(entry.address.clone()),
+            host: entry.authority.clone(),
+            labels: if labels { entry.labels.clone() } else { BTreeMap::new() },
+        });
+        let unknown = spec.selector.named().filter(|name| !self.workspaces.contains_key(*name));
+        let unknown =
+            unknown.map(|name| Target { name: name.into(), address: None, host: "".into(), labels: BTreeMap::new() });
+        known.chain(unknown).collect()
     }
 }
 
@@ -236,6 +252,7 @@ impl Handler<Remove> for FleetSupervisor {
             return Box::pin(async { Err(error) });
         };
         self.placement.give_back(entry.place);
+        self.leases.remove(&name);
         let removal = self.removals.spawn_local(async move {
             // An actor that has ended by itself is removed already.
             let _ = entry.address.send(Dismiss(on_remove)).await;
@@ -327,10 +344,50 @@ impl Handler<Run> for FleetSupervisor {
 
     fn handle(&mut self, run: Run, _: &mut Self::Context) {
         if self.ending.is_cancelled() {
-            run.cancel.cancel();
+            run.cancel.first.cancel();
         }
-        let targets = self.targets(&run.spec.selector);
-        self.runs.spawn_local(run::drive(run, targets, self.ending.clone()));
+        let targets = self.targets(&run.spec);
+        self.runs.spawn_local(run::drive(run, targets, self.leases.clone(), self.ending.clone()));
+    }
+}
+
+impl Handler<Acquire> for FleetSupervisor {
+    type Result = ResponseFuture<Result<(LeaseGuard, Addr<RemoteWorkspace>), Failure>>;
+
+    fn handle(&mut self, Acquire(selector): Acquire, ctx: &mut Self::Context) -> Self::Result {
+        let (lease, this, ending) = (self.leases.acquire(&selector), ctx.address(), self.ending.clone());
+        let ended = ending.is_cancelled();
+        Box::pin(async move {
+            let lease = lease.await.filter(|_| !ended);
+            let lease = lease.ok_or_else(|| lease::nothing_to_lease(ending.is_cancelled()))?;
+            let name = lease.name().to_owned();
+            let guard = lease.hand_over(this.clone());
+            match this.send(Find(name)).await {
+                Ok(Some(address)) => Ok((guard, address)),
+                _ => Err(lease::nothing_to_lease(ending.is_cancelled())),
+            }
+        })
+    }
+}
+
+impl Handler<Release> for FleetSupervisor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, release: Release, _: &mut Self::Context) -> Self::Result {
+        let address = self.workspaces.get(release.name()).map(|entry| entry.address.clone());
+        let released = actix_rt::spawn(lease::release(self.leases.clone(), address, release));
+        Box::pin(async move {
+            // The workspace gets free also when nobody waits for that.
+            let _ = released.await;
+        })
+    }
+}
+
+impl Handler<Restore> for FleetSupervisor {
+    type Result = bool;
+
+    fn handle(&mut self, Restore(name): Restore, _: &mut Self::Context) -> Self::Result {
+        self.leases.restore(&name)
     }
 }
 
@@ -341,6 +398,7 @@ impl Handler<End> for FleetSupervisor {
         let gone = self.gone.clone();
         if !self.ending.is_cancelled() {
             self.ending.cancel();
+            self.leases.end();
             let (this, runs, removals) = (ctx.address(), self.runs.clone(), self.removals.clone());
             let addresses: Vec<_> = self.workspaces.drain().map(|(_, entry)| entry.address).collect();
             actix_rt::spawn(async move {

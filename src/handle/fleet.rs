@@ -1,20 +1,22 @@
 use std::{future::Future, io, sync::Arc};
 
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use super::{RunHandle, Workspace, fleet_ended};
+use super::{Lease, RunHandle, Workspace, fleet_ended};
 use crate::{
     OnRemove, Operation, Snapshot, WorkspaceConfig, WorkspaceError,
     fleet::{
-        Add, Drain, DrainReport, Drained, End, Find, FleetStatus, List, Remove, Run, RunSpec, Runtime, Selector,
-        Snapshots, Status, WorkspaceInfo,
+        Acquire, Add, CancelRun, Drain, DrainReport, Drained, End, Find, FleetStatus, List, Remove, Restore, Run, RunSpec,
+        Runtime, Selector, Snapshots, Status, WorkspaceInfo,
     },
     protocol::EventId,
 };
 
 /// How many events of a run may wait to be taken before the run waits.
 const RUN_EVENTS: usize = 1024;
+
+/// How many jobs may wait to be taken into a run.
+const RUN_JOBS: usize = 64;
 
 /// A fleet of workspaces.
 ///
@@ -177,10 +179,44 @@ impl Fleet {
     /// ```
     pub fn run(&self, spec: RunSpec) -> RunHandle {
         let (events, taken) = mpsc::channel(RUN_EVENTS);
-        let (id, cancel) = (EventId::random(), CancellationToken::new());
-        let run = Run { id, spec, events, cancel: cancel.clone() };
+        let (jobs, added) = mpsc::channel(RUN_JOBS);
+        let (id, cancel) = (EventId::random(), CancelRun::default());
+        let run = Run { id, spec, events, added, cancel: cancel.clone() };
         let begun = self.runtime.supervisor.send(run);
-        RunHandle::new(id, begun, taken, cancel, self.clone())
+        RunHandle::new(id, begun, taken, cancel, jobs, self.clone())
+    }
+
+    /// Takes a workspace that the selector picks, for the caller alone, and waits in line while none is free. Dropping the
+    /// future leaves the line.
+    ///
+    /// ```no_run
+    /// # use workspace_fleet::{Fleet, Selector};
+    /// # async fn example(fleet: Fleet) -> Result<(), Box<dyn std::error::Error>> {
+    /// let lease = fleet.acquire(Selector::label("tier", "gpu")).await?;
+    /// lease.workspace().execute_command("make test").await?;
+    /// lease.release().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when there is no workspace that the selector picks, or the last one
+    /// was removed; [`Stopped`](crate::ErrorKind::Stopped) when the fleet ends.
+    pub fn acquire(
+        &self,
+        selector: Selector,
+    ) -> impl Future<Output = Result<Lease, WorkspaceError>> + Send + 'static + use<> {
+        let (fleet, answer) = (self.clone(), self.runtime.supervisor.send(Acquire(selector)));
+        async move {
+            let answer = answer.await.map_err(|_| fleet_ended("", Operation::LookUp))?;
+            let (guard, address) = answer.map_err(|failure| failure.on("", Operation::LookUp))?;
+            Ok(Lease::new(Workspace::new(guard.name().to_owned(), address, fleet), guard))
+        }
+    }
+
+    /// Ends the quarantine of a workspace, which then goes to whoever waits for it. Returns whether it was in one.
+    pub async fn restore(&self, name: &str) -> bool {
+        self.runtime.supervisor.send(Restore(name.to_owned())).await.unwrap_or(false)
     }
 
     /// Ends the fleet: waiting steps are turned away, running commands are stopped, threads end. Returns when all of

@@ -5,6 +5,7 @@
 
 mod command_stream;
 mod fleet;
+mod lease;
 mod run;
 #[cfg(all(test, feature = "agent"))]
 mod supervision_tests;
@@ -12,7 +13,8 @@ mod workspace;
 
 pub use command_stream::CommandStream;
 pub use fleet::{Fleet, FleetBuilder};
-pub use run::RunHandle;
+pub use lease::{Lease, LeaseDrop};
+pub use run::{JobSender, RunClosed, RunHandle};
 pub use workspace::Workspace;
 
 use crate::{ErrorKind, Failure, Operation, WorkspaceError};

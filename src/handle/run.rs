@@ -6,24 +6,28 @@ use std::{
 use actix::dev::Request;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::Fleet;
 use crate::{
-    fleet::{FleetSupervisor, Run, RunEvent, RunEventKind, RunSummary, Waiting},
+    fleet::{
+        CancelRun, FleetSupervisor, Job, Run, RunEvent, RunEventKind, RunReport, RunSummary, Waiting, without_bulk,
+    },
     protocol::EventId,
 };
 
 /// A run that goes on: a stream of its events, from `run_started` to `run_finished`.
 ///
-/// Dropping it cancels the run.
+/// Dropping it cancels the run; when it was cancelled before, `finally` steps are given up.
 #[must_use = "dropping it cancels the run"]
 pub struct RunHandle {
     id: EventId,
     /// Present until the supervisor has taken the run.
     begun: Option<Pin<Box<Request<FleetSupervisor, Run>>>>,
     events: mpsc::Receiver<Waiting>,
-    cancel: CancellationToken,
+    cancel: CancelRun,
+    /// Keeps the run open for jobs until its events are taken.
+    open: Option<mpsc::Sender<Job>>,
+    jobs: mpsc::WeakSender<Job>,
     /// Keeps the fleet alive while the run goes on.
     _fleet: Fleet,
 }
@@ -33,10 +37,12 @@ impl RunHandle {
         id: EventId,
         begun: Request<FleetSupervisor, Run>,
         events: mpsc::Receiver<Waiting>,
-        cancel: CancellationToken,
+        cancel: CancelRun,
+        jobs: mpsc::Sender<Job>,
         fleet: Fleet,
     ) -> Self {
-        Self { id, begun: Some(Box::pin(begun)), events, cancel, _fleet: fleet }
+        let (weak, open) = (jobs.downgrade(), Some(jobs));
+        Self { id, begun: Some(Box::pin(begun)), events, cancel, open, jobs: weak, _fleet: fleet }
     }
 
     /// The run's id, which is on each of its events.
@@ -46,7 +52,8 @@ impl RunHandle {
     }
 
     /// Cancels the run: no further target begins, running commands are stopped with what they wrote kept, and the
-    /// stream goes on to its end, which reports every target.
+    /// stream goes on to its end, which reports every target. `finally` steps are still carried out; a second call gives
+    /// them up.
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
@@ -55,6 +62,13 @@ impl RunHandle {
     pub fn canceller(&self) -> impl Fn() + Send + Sync + 'static + use<> {
         let cancel = self.cancel.clone();
         move || cancel.cancel()
+    }
+
+    /// A way to add jobs while the run goes on. The run stays open until all of them are dropped. It is to be asked for
+    /// before the first event is taken: a run that nothing can be added to ends with its last job.
+    #[must_use]
+    pub fn jobs(&self) -> JobSender {
+        JobSender { jobs: self.jobs.upgrade() }
     }
 
     /// Takes all events to the end and returns the summary; `None` when the fleet was shut down meanwhile.
@@ -66,12 +80,56 @@ impl RunHandle {
         }
         None
     }
+
+    /// Takes all events to the end and returns what became of each target; `None` when the fleet was shut down
+    /// meanwhile.
+    pub async fn report(mut self) -> Option<RunReport> {
+        let (run_id, mut targets) = (self.id, Vec::new());
+        while let Some(event) = self.next().await {
+            match event.kind {
+                RunEventKind::TargetFinished(target) => targets.push(without_bulk(*target)),
+                RunEventKind::RunFinished(summary) => return Some(RunReport::new(run_id, summary, targets)),
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// Adds jobs to a run that goes on, and keeps it open until all clones are dropped.
+#[derive(Debug, Clone)]
+pub struct JobSender {
+    jobs: Option<mpsc::Sender<Job>>,
+}
+
+/// A job that came too late: the run has ended, or was cancelled.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the run has ended or was cancelled: carry the job out in another one")]
+pub struct RunClosed(
+    /// The job.
+    pub Box<Job>,
+);
+
+impl JobSender {
+    /// Adds a job. Waits while the run has not yet taken in the jobs before it. A job without a workspace to run on is
+    /// reported as rejected.
+    ///
+    /// # Errors
+    /// When the run has ended or was cancelled.
+    pub async fn add(&self, job: Job) -> Result<(), RunClosed> {
+        match &self.jobs {
+            Some(jobs) => jobs.send(job).await.map_err(|refused| RunClosed(Box::new(refused.0))),
+            None => Err(RunClosed(Box::new(job))),
+        }
+    }
 }
 
 impl Stream for RunHandle {
     type Item = RunEvent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<RunEvent>> {
+        // From now on only those who asked for it keep the run open.
+        self.open = None;
         // The message to the supervisor may have found its mailbox full; polling sends it then.
         if let Some(begun) = &mut self.begun
             && begun.poll_unpin(cx).is_ready()

@@ -39,7 +39,7 @@ fn every_line_of_a_run() {
     let ended = Place::new().run(&["run", "--local", "2", "--json", "--", "echo out; echo err >&2; exit 3"]).expect(5);
     let lines = ended.json();
     check_common(&lines);
-    assert_eq!(lines.len(), 6, "{}", ended.stdout);
+    assert_eq!(lines.len(), 8, "{}", ended.stdout);
 
     assert_eq!(fields(&lines[0]), BTreeSet::from(["command", "fanout", "targets"]));
     assert_eq!(lines[0]["command"], "echo out; echo err >&2; exit 3");

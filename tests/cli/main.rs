@@ -5,6 +5,7 @@ mod bad_input;
 mod commands;
 mod interrupt;
 mod json;
+mod policies;
 mod readme;
 mod support;
 mod targets;

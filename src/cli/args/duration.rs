@@ -6,7 +6,7 @@ use std::time::Duration;
 const MAX_DAYS: u64 = 365;
 
 /// Reads a time: a number with or without a fraction, and `ms`, `s`, `m`, `h` or `d`; seconds when there is no unit.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn parse_duration(text: &str) -> Result<Duration, String> {
     const HOW: &str = "write it as 30s, 0.5, 1.5m or 2h";
     let text = text.trim();
     let unit_begins = text.rfind(|c: char| c.is_ascii_digit() || c == '.').map_or(0, |at| at + 1);

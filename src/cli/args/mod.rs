@@ -4,6 +4,7 @@ mod agent;
 mod duration;
 mod operations;
 mod output;
+mod rate;
 mod run;
 mod targets;
 mod values;
@@ -11,9 +12,10 @@ mod values;
 use clap::{Parser, Subcommand};
 
 pub(super) use agent::AgentArgs;
+pub(super) use duration::parse_duration;
 pub(super) use operations::{ChangesArgs, DiffArgs, DownloadArgs, PlainArgs, UploadArgs};
 pub(super) use output::{ColorWhen, OutputArgs};
-pub(super) use run::RunArgs;
+pub(super) use run::{PolicyArgs, RunArgs};
 pub(super) use targets::TargetArgs;
 pub(super) use values::{HeaderArg, SecretVariable, Variable};
 
@@ -35,6 +37,9 @@ pub(super) enum Command {
     ///
     /// Output is printed workspace by workspace as they finish; --stream prints it line by line as it comes. What a command
     /// writes to its stderr goes to stderr here, each line marked with the workspace.
+    ///
+    /// --retries, --max-fail, --rate and the timeouts say what happens when things go wrong or take long; --jobs works off
+    /// a file of jobs, each on a workspace of its own.
     ///
     /// Ctrl-C stops the commands on the workspaces and reports what was gathered; a second one leaves at once.
     #[command(after_help = EXIT_CODES)]
@@ -66,7 +71,7 @@ Exit codes:
   0    every target succeeded
   1    internal error
   2    the command line, the inventory or a local file is wrong; nothing was sent
-  3    a command ran out of time
+  3    a command ran out of time, or the run did
   4    a workspace could not be used (unreachable, unauthorized, gone, rejected, server_error,
        protocol_error, outcome_unknown)
   5    a command failed or was stopped, also because stdout was closed (as by head)

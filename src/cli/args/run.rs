@@ -1,14 +1,15 @@
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{OutputArgs, SecretVariable, TargetArgs, Variable, duration::parse_duration};
+use super::{OutputArgs, SecretVariable, TargetArgs, Variable, duration::parse_duration, rate::parse_rate};
+use crate::fleet::{LabelCap, MaxFail};
 
 /// Of `run`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RunArgs {
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(required_unless_present = "jobs", trailing_var_arg = true, value_name = "COMMAND")]
     pub(in crate::cli) words: Vec<String>,
 
     #[command(flatten)]
@@ -16,6 +17,9 @@ pub(in crate::cli) struct RunArgs {
 
     #[command(flatten)]
     pub(in crate::cli) output: OutputArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) policy: PolicyArgs,
 
     /// Print output as it comes, each line marked with its workspace
     #[arg(long, help_heading = "Output")]
@@ -55,4 +59,127 @@ pub(in crate::cli) struct RunArgs {
     /// Exit with the largest exit code of the commands, where a signal N counts as 128+N
     #[arg(short = 'S', long, help_heading = "Command")]
     pub(in crate::cli) maxrc: bool,
+
+    /// Work off the jobs of a file in place of COMMAND: a JSON object a line, `-` reads stdin
+    ///
+    /// Each job gets one of the workspaces for itself, for as long as it takes. All lines are checked before anything is sent.
+    /// A line has these keys, all but `steps` optional:
+    ///   {"name": "t1", "workspace": "w1", "selector": {"tier": "gpu"}, "env": {"A": "b"}, "timeout": "10m",
+    ///    "steps": [{"upload": {"from": "t1.tar", "to": "/tmp/t.tar"}}, {"run": "make test", "timeout": "5m"}],
+    ///    "finally": [{"download": {"from": "/tmp/log", "to": "logs/{job}"}}]}
+    /// `finally` steps are carried out whatever happened before. docs/fleet.md describes the file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        verbatim_doc_comment,
+        conflicts_with_all = ["words", "stdin"],
+        help_heading = "Jobs"
+    )]
+    pub(in crate::cli) jobs: Option<PathBuf>,
+
+    /// Carry a job out again on another workspace when its own is lost in the middle
+    ///
+    /// Only jobs that name no workspace move. What such a job had done on the lost workspace is done a second time.
+    #[arg(long, requires = "jobs", help_heading = "Jobs")]
+    pub(in crate::cli) move_lost_jobs: bool,
+}
+
+/// How fast a run goes, and when it gives up.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pace and limits")]
+pub(in crate::cli) struct PolicyArgs {
+    /// How many workspaces are begun with in a second (N/s), a minute (N/m) or an hour (N/h) at most
+    ///
+    /// As in --rate 5/s or --rate 30/m. It holds beside -f: that bounds how many run at once. [default: no bound]
+    #[arg(long, value_name = "N/s", env = "WSFLEET_RATE", hide_env_values = true, value_parser = parse_rate)]
+    pub(in crate::cli) rate: Option<f64>,
+
+    /// How many workspaces behind the same host and port are worked on at once [default: no bound]
+    ///
+    /// Use it when many workspaces share one gateway, as in --per-host 8.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "WSFLEET_PER_HOST",
+        hide_env_values = true,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub(in crate::cli) per_host: Option<u32>,
+
+    /// How many workspaces with the same value of a label are worked on at once, as in zone=4 [default: no bound]
+    ///
+    /// With --per-label zone=4 at most four of zone=a and four of zone=b run at a time. Workspaces without the label are not
+    /// bound.
+    #[arg(long, value_name = "LABEL=N", env = "WSFLEET_PER_LABEL", hide_env_values = true)]
+    pub(in crate::cli) per_label: Option<LabelCap>,
+
+    /// How long each try at a workspace may take, as in 30s or 10m [default: no bound]
+    ///
+    /// -u bounds one command; this bounds everything that is done on a workspace, but the `finally` steps of a job. What is
+    /// running then is stopped and keeps its output; the workspace counts as timed out.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "WSFLEET_TARGET_TIMEOUT",
+        hide_env_values = true,
+        value_parser = parse_duration,
+        allow_hyphen_values = true
+    )]
+    pub(in crate::cli) target_timeout: Option<Duration>,
+
+    /// How long the whole run may take, as in 30m or 2h [default: no bound]
+    ///
+    /// Then what runs is stopped, what waits is skipped, and the exit code is 3.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "WSFLEET_GLOBAL_TIMEOUT",
+        hide_env_values = true,
+        value_parser = parse_duration,
+        allow_hyphen_values = true
+    )]
+    pub(in crate::cli) global_timeout: Option<Duration>,
+
+    /// End the run when so many have failed, as in 10, 5% or 10:immediate [default: never]
+    ///
+    /// Everything but success counts, unreachable workspaces too. With :wait, the default, what runs goes on to its end; with
+    /// :immediate it is stopped. What waits is skipped, and the exit code is 7.
+    #[arg(long, value_name = "N|N%[:wait|:immediate]", env = "WSFLEET_MAX_FAIL", hide_env_values = true)]
+    pub(in crate::cli) max_fail: Option<MaxFail>,
+
+    /// How often a command that failed or ran out of time is run again [default: 0]
+    ///
+    /// --retries 2 means up to three tries. A success after a failure counts as one, and is called flaky.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "WSFLEET_RETRIES",
+        hide_env_values = true,
+        value_parser = clap::value_parser!(u32).range(..=1000)
+    )]
+    pub(in crate::cli) retries: Option<u32>,
+
+    /// How often to try again when a workspace could not be used and nothing was done there [default: 0]
+    ///
+    /// It never runs a command twice: a command that may have started is not tried again. There is a pause before each try,
+    /// twice as long each time.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "WSFLEET_TRANSPORT_RETRIES",
+        hide_env_values = true,
+        value_parser = clap::value_parser!(u32).range(..=1000)
+    )]
+    pub(in crate::cli) transport_retries: Option<u32>,
+
+    /// Name the workspaces that still run after this time, as in 1m [default: never]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "WSFLEET_SLOW_AFTER",
+        hide_env_values = true,
+        value_parser = parse_duration,
+        allow_hyphen_values = true
+    )]
+    pub(in crate::cli) slow_after: Option<Duration>,
 }

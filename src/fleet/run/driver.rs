@@ -1,19 +1,37 @@
-use std::time::Instant;
+use std::{
+    cell::Cell,
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use actix::Message;
-use futures::{StreamExt as _, stream::FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RunSpec,
+    Job, RunSpec, Work,
+    attempt::{self, Attempt, AttemptEnd, Shared},
+    cancel::CancelRun,
+    dispatcher::{Action, Again, Dispatcher, Input, Rules, SeatNo, TargetNo},
     emitter::{Emitter, Waiting},
-    target::{self, Target},
+    roster::{Roster, Target},
 };
 use crate::{
-    fleet::{Outcome, OutcomeCounts, RunEventKind, RunSummary},
+    ErrorKind, Failure, Operation, WorkspaceError,
+    fleet::{
+        Outcome, RunEventKind, RunSummary, TargetFinished,
+        lease::{Leases, RunLease, TakenByRun},
+    },
     protocol::EventId,
 };
+
+/// The pause before the first try after a workspace could not be used. Each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest such pause, and the longest that a server may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Starts a run.
 #[derive(Message)]
@@ -23,65 +41,386 @@ pub(crate) struct Run {
     pub(crate) spec: RunSpec,
     /// Takes the events; the run waits while it is full.
     pub(crate) events: mpsc::Sender<Waiting>,
-    /// Cancelled to end the run.
-    pub(crate) cancel: CancellationToken,
+    /// Gives more jobs; the run goes on until it is closed.
+    pub(crate) added: mpsc::Receiver<Job>,
+    /// Ends the run.
+    pub(crate) cancel: CancelRun,
 }
 
-/// Carries a run out: keeps as many targets running as its window is wide, until all have ended.
+/// Carries a run out: does what the dispatcher says, and tells it what happened, until all targets have ended.
 ///
 /// After a cancellation, by its handle or by the end of the fleet, no further target begins, those that run are
 /// stopped, and each is still reported.
-pub(crate) async fn drive(run: Run, targets: Vec<Target>, fleet_ends: CancellationToken) {
+pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, fleet_ends: CancellationToken) {
+    let Run { id, mut spec, events, added, cancel } = run;
     let began = Instant::now();
-    // A clone of the run's own token would cancel the caller's; a child is cancelled with it and without it.
-    let cancel = run.cancel.child_token();
-    let emitter = Emitter::new(run.id, run.events, cancel.clone());
-    let _ends_with_fleet = actix_rt::spawn({
-        let cancel = cancel.clone();
-        async move { fleet_ends.run_until_cancelled(cancel.cancelled()).await.map_or_else(|| cancel.cancel(), |()| ()) }
-    });
-    emitter
-        .emit(RunEventKind::RunStarted {
-            command: run.spec.describe(),
-            targets: targets.len(),
-            fanout: run.spec.pace.fanout,
-        })
-        .await;
-    let total = targets.len();
-    let outcomes = carry_out_all(&run.spec, targets, &emitter, &cancel).await;
-    emitter
-        .emit(RunEventKind::RunFinished(RunSummary {
-            total,
-            outcomes,
-            flaky: 0,
-            cancelled: None,
-            duration: began.elapsed(),
-        }))
-        .await;
-    // Ends the task that waits for the fleet's end.
-    cancel.cancel();
+    let work = std::mem::replace(&mut spec.work, Work::Jobs(Vec::new()));
+    let command = match &work {
+        Work::Each(job) => job.describe(),
+        Work::Jobs(jobs) => format!("{} jobs", jobs.len()),
+    };
+    let mut dispatcher = Dispatcher::new(rules(&spec, &work));
+    let label = spec.pace.per_label.as_ref().map(|cap| cap.label.as_str());
+    let roster = match work {
+        Work::Each(job) => Roster::each(job, targets, label, &mut dispatcher),
+        Work::Jobs(jobs) => {
+            let mut roster = Roster::jobs(targets, label, &mut dispatcher);
+            for job in jobs {
+                roster.add(job, &mut dispatcher);
+            }
+            roster
+        }
+    };
+    let shared = Shared {
+        emitter: Emitter::new(id, events, cancel.first.clone()),
+        stream_output: spec.stream_output,
+        target_timeout: spec.target_timeout,
+        global_timeout: spec.global_timeout,
+        finally_timeout: spec.finally_timeout,
+        slow_after: spec.slow_after,
+        stop: CancellationToken::new(),
+        reason: Cell::new(None),
+        give_up: cancel.second.clone(),
+        leases,
+    };
+    let started = RunEventKind::RunStarted { command, targets: dispatcher.total(), fanout: spec.pace.fanout };
+    shared.emitter.emit(started).await;
+    let mut driver = Driver {
+        shared: &shared,
+        dispatcher,
+        roster,
+        began,
+        going: FuturesUnordered::new(),
+        unreported: HashMap::new(),
+        leases: HashMap::new(),
+        lines: FuturesUnordered::new(),
+        outbox: VecDeque::new(),
+        saying: None,
+    };
+    driver.run_to_the_end(added, &cancel.first, &fleet_ends).await;
+    let dispatcher = driver.dispatcher;
+    let summary = RunSummary {
+        total: dispatcher.total(),
+        outcomes: dispatcher.outcomes().clone(),
+        flaky: dispatcher.flaky(),
+        cancelled: dispatcher.cancelled(),
+        duration: began.elapsed(),
+    };
+    shared.emitter.emit(RunEventKind::RunFinished(summary)).await;
 }
 
-async fn carry_out_all(
-    spec: &RunSpec,
-    targets: Vec<Target>,
-    emitter: &Emitter,
-    cancel: &CancellationToken,
-) -> OutcomeCounts {
-    let mut outcomes = OutcomeCounts::default();
-    let mut waiting = targets.into_iter();
-    let mut running = FuturesUnordered::new();
-    loop {
-        while running.len() < spec.pace.fanout.max(1) && !cancel.is_cancelled() {
-            let Some(next) = waiting.next() else { break };
-            running.push(target::carry_out(next, spec, emitter, cancel));
+fn rules(spec: &RunSpec, work: &Work) -> Rules {
+    Rules {
+        fanout: spec.pace.fanout,
+        gap: spec.pace.gap(),
+        per_host: spec.pace.per_host,
+        per_label: spec.pace.per_label.as_ref().map(|cap| cap.at_once),
+        max_fail: spec.max_fail,
+        global_timeout: spec.global_timeout,
+        retries: spec.retries,
+        transport_retries: spec.transport_retries,
+        lose_seats: matches!(work, Work::Jobs(_)),
+        move_lost: spec.move_lost_jobs,
+    }
+}
+
+/// What one of the futures that go on came to.
+enum Happening {
+    Ended { target: TargetNo, end: AttemptEnd },
+    Reported { target: TargetNo },
+}
+
+/// What is to be said apart from what targets say themselves.
+enum Note {
+    Event(RunEventKind),
+    /// Jobs were added; it begins when that was said.
+    Added(Box<Job>),
+}
+
+type Line = (SeatNo, Option<RunLease>);
+
+struct Driver<'a> {
+    shared: &'a Shared,
+    dispatcher: Dispatcher,
+    roster: Roster,
+    began: Instant,
+    /// The attempts, and the reports of those that ended.
+    going: FuturesUnordered<LocalBoxFuture<'a, Happening>>,
+    /// How attempts ended that are to be reported.
+    unreported: HashMap<TargetNo, Box<TargetFinished>>,
+    /// The workspaces that the run has for itself.
+    leases: HashMap<SeatNo, RunLease>,
+    /// Those that it waits for.
+    lines: FuturesUnordered<LocalBoxFuture<'static, Line>>,
+    outbox: VecDeque<Note>,
+    saying: Option<LocalBoxFuture<'a, Option<Box<Job>>>>,
+}
+
+impl<'a> Driver<'a> {
+    async fn run_to_the_end(
+        &mut self,
+        mut added: mpsc::Receiver<Job>,
+        cancelled: &CancellationToken,
+        fleet_ends: &CancellationToken,
+    ) {
+        let (mut open, mut cancel_seen) = (true, false);
+        self.dispatcher.set_open(true);
+        self.tell(Input::Tick);
+        loop {
+            self.say_next();
+            if !open && self.dispatcher.is_idle() && self.going.is_empty() && self.saying.is_none() {
+                return;
+            }
+            let wake_at = self.dispatcher.wake_at().map(|at| self.began + at);
+            // All of them are polled each time, so that none waits for another.
+            tokio::select! {
+                Some(happening) = self.going.next(), if !self.going.is_empty() => self.happened(happening),
+                Some((seat, lease)) = self.lines.next(), if !self.lines.is_empty() => self.left_line(seat, lease),
+                job = said(&mut self.saying) => {
+                    self.saying = None;
+                    if let Some(job) = job {
+                        self.roster.add(*job, &mut self.dispatcher);
+                        self.tell(Input::Tick);
+                    }
+                }
+                job = added.recv(), if open && self.outbox.is_empty() => match job {
+                    Some(job) => self.outbox.push_back(Note::Added(Box::new(job))),
+                    None => {
+                        open = false;
+                        self.dispatcher.set_open(false);
+                    }
+                },
+                () = either(cancelled, fleet_ends), if !cancel_seen => {
+                    cancel_seen = true;
+                    added.close();
+                    self.tell(Input::Cancel);
+                }
+                () = sleep_until(wake_at), if wake_at.is_some() => self.tell(Input::Tick),
+            }
+            if self.dispatcher.cancelled().is_some() {
+                added.close();
+            }
         }
-        let Some(outcome) = running.next().await else { break };
-        outcomes.add(outcome);
     }
-    for skipped in waiting {
-        outcomes.add(Outcome::Skipped);
-        emitter.emit(RunEventKind::TargetFinished(Box::new(target::skipped(skipped)))).await;
+
+    fn happened(&mut self, happening: Happening) {
+        match happening {
+            Happening::Ended { target, end } => {
+                let again = again(&end);
+                if let Some(WorkspaceError { kind: ErrorKind::OutcomeUnknown { .. }, .. }) = &end.finished.error {
+                    self.quarantine(target, &end.finished);
+                }
+                let outcome = end.finished.outcome;
+                self.unreported.insert(target, end.finished);
+                self.tell(Input::Ended { target, outcome, again, lost: end.lost });
+            }
+            Happening::Reported { target } => self.tell(Input::Reported { target }),
+        }
+        self.give_back_unwanted();
     }
-    outcomes
+
+    /// Keeps everybody from a workspace on which a command may still run.
+    fn quarantine(&mut self, target: TargetNo, finished: &TargetFinished) {
+        if let Some(seat) = self.dispatcher.seat_of(target)
+            && let Some(lease) = self.leases.remove(&seat)
+        {
+            lease.quarantine(format!("a command of {} may still run there", finished.target.label()));
+        }
+    }
+
+    /// Tells the dispatcher what happened, and does what it says.
+    fn tell(&mut self, input: Input) {
+        if let Input::Reported { target } = input
+            && let Some(seat) = self.dispatcher.seat_of(target)
+        {
+            // Others may be next in line for the workspace.
+            self.leases.remove(&seat);
+        }
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            for action in self.dispatcher.handle(self.began.elapsed(), input) {
+                inputs.extend(self.act(action).into_iter().flatten());
+            }
+        }
+    }
+
+    /// Does one thing, and returns what to tell the dispatcher of it.
+    fn act(&mut self, action: Action) -> [Option<Input>; 2] {
+        match action {
+            Action::Start { target, seat, attempt } => return self.start(target, seat, attempt),
+            Action::Retry { target } => self.report(target, RunEventKind::TargetRetried),
+            Action::Finish { target } => {
+                self.report(target, RunEventKind::TargetFinished);
+                self.roster.forget(target);
+            }
+            Action::GiveUp { target, outcome, attempt } => {
+                let finished = Box::new(self.given_up(target, outcome, attempt));
+                self.outbox.push_back(Note::Event(RunEventKind::TargetFinished(finished)));
+                self.roster.forget(target);
+            }
+            Action::Cancelled(reason) => {
+                self.outbox.push_back(Note::Event(RunEventKind::RunCancelled { reason }));
+            }
+            Action::StopRunning(reason) => {
+                self.shared.reason.set(Some(reason));
+                self.shared.stop.cancel();
+            }
+        }
+        [None, None]
+    }
+
+    fn start(&mut self, target: TargetNo, seat: SeatNo, attempt: u32) -> [Option<Input>; 2] {
+        let address = self.roster.address(seat);
+        if self.roster.is_exclusive() && address.is_ok() && !self.leases.contains_key(&seat) {
+            let name = self.roster.seat_name(seat);
+            let occupied = Some(Input::Occupied { target });
+            match self.shared.leases.take(name) {
+                TakenByRun::Lease(lease) => {
+                    self.leases.insert(seat, lease);
+                }
+                TakenByRun::Held => {
+                    let lease = self.shared.leases.line_up(name);
+                    self.lines.push(async move { (seat, lease.await) }.boxed_local());
+                    return [occupied, None];
+                }
+                TakenByRun::Quarantined => {
+                    return [occupied, Some(Input::SeatLost { seat, outcome: Outcome::Rejected })];
+                }
+                TakenByRun::Unknown => {
+                    return [occupied, Some(Input::SeatLost { seat, outcome: Outcome::Gone })];
+                }
+            }
+        }
+        let Some(job) = self.roster.job(target) else { return [None, None] };
+        let attempt = Attempt { id: self.roster.id(target, Some(seat)), address, job, number: attempt };
+        let shared = self.shared;
+        let carry_out = async move { Happening::Ended { target, end: attempt::carry_out(attempt, shared).await } };
+        self.going.push(carry_out.boxed_local());
+        [None, None]
+    }
+
+    fn report(&mut self, target: TargetNo, event: fn(Box<TargetFinished>) -> RunEventKind) {
+        let shared = self.shared;
+        let finished = self.unreported.remove(&target);
+        let report = async move {
+            if let Some(finished) = finished {
+                shared.emitter.emit(event(finished)).await;
+            }
+            Happening::Reported { target }
+        };
+        self.going.push(report.boxed_local());
+    }
+
+    /// How a target ended that waited.
+    fn given_up(&self, target: TargetNo, outcome: Outcome, attempt: u32) -> TargetFinished {
+        let id = self.roster.id(target, None);
+        let reason = match (outcome, attempt) {
+            (Outcome::Skipped, _) => None,
+            (_, 1..) => Some("the run ended before it was tried again; its last attempt tells why"),
+            (Outcome::Rejected, _) => Some("its workspace is in quarantine: restore it first"),
+            _ => Some("the last workspace that it could run on was lost before its turn"),
+        };
+        let error = reason.map(|reason| {
+            let kind = match outcome {
+                Outcome::Gone => ErrorKind::Gone { reason: reason.to_owned() },
+                Outcome::Unreachable => ErrorKind::Unreachable { reason: reason.to_owned() },
+                Outcome::Rejected => ErrorKind::InvalidInput { reason: reason.to_owned() },
+                _ => ErrorKind::Stopped { reason: reason.to_owned() },
+            };
+            Failure::not_sent(kind).on(&id.workspace, Operation::LookUp)
+        });
+        TargetFinished { target: id, outcome, value: None, error, duration: Duration::ZERO, attempt }
+    }
+
+    /// A workspace that the run waited for is its own, or can be used no more.
+    fn left_line(&mut self, seat: SeatNo, lease: Option<RunLease>) {
+        let input = match lease {
+            Some(lease) => {
+                self.leases.insert(seat, lease);
+                Input::Vacant { seat }
+            }
+            // What is still there is in quarantine.
+            None if self.shared.leases.has(self.roster.seat_name(seat)) => {
+                Input::SeatLost { seat, outcome: Outcome::Rejected }
+            }
+            None => Input::SeatLost { seat, outcome: Outcome::Gone },
+        };
+        self.tell(input);
+        self.give_back_unwanted();
+    }
+
+    /// Gives back the workspaces that the run waited for and has no use for any more.
+    fn give_back_unwanted(&mut self) {
+        // There are no more of them than may run at once, and as a rule none that is idle.
+        if self.leases.len() > self.dispatcher.running() {
+            let Self { leases, dispatcher, .. } = self;
+            leases.retain(|seat, _| dispatcher.is_busy(*seat) || dispatcher.wants(*seat));
+        }
+    }
+
+    /// Begins to say the next of what is to be said.
+    fn say_next(&mut self) {
+        if self.saying.is_some() {
+            return;
+        }
+        let Some(note) = self.outbox.pop_front() else { return };
+        let emitter = &self.shared.emitter;
+        self.saying = Some(match note {
+            Note::Event(event) => async move {
+                emitter.emit(event).await;
+                None
+            }
+            .boxed_local(),
+            Note::Added(job) => async move {
+                emitter.emit(RunEventKind::TargetsAdded { targets: 1 }).await;
+                Some(job)
+            }
+            .boxed_local(),
+        });
+    }
+}
+
+/// Whether and how an attempt may be made again.
+fn again(end: &AttemptEnd) -> Again {
+    if end.stopped_by_run {
+        return Again::No;
+    }
+    match (end.finished.outcome, &end.finished.error) {
+        (Outcome::Failed | Outcome::TimedOut, _) => Again::Command,
+        (_, Some(error)) if error.is_retryable() && end.repeats_safely => {
+            Again::Transport { after: pause(end.finished.attempt, error) }
+        }
+        _ => Again::No,
+    }
+}
+
+/// The pause before the next try, with jitter: many workspaces behind one gateway must not all come back at once.
+fn pause(attempt: u32, error: &WorkspaceError) -> Duration {
+    let doubled = FIRST_PAUSE * 2_u32.pow(attempt.saturating_sub(1).min(16));
+    let pause = doubled.min(LONGEST_PAUSE).mul_f64(fastrand::f64().mul_add(0.5, 0.5));
+    match error.kind {
+        ErrorKind::ServerError { retry_after: Some(asked), .. } => pause.max(asked.min(LONGEST_PAUSE)),
+        _ => pause,
+    }
+}
+
+async fn said(saying: &mut Option<LocalBoxFuture<'_, Option<Box<Job>>>>) -> Option<Box<Job>> {
+    match saying {
+        Some(saying) => saying.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn either(one: &CancellationToken, other: &CancellationToken) {
+    tokio::select! {
+        () = one.cancelled() => {}
+        () = other.cancelled() => {}
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => actix_rt::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }

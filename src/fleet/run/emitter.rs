@@ -56,11 +56,19 @@ impl Emitter {
 fn output_bytes(kind: &RunEventKind) -> u32 {
     let bytes = match kind {
         RunEventKind::Output { text, .. } => text.len(),
-        RunEventKind::TargetFinished(target) => match &target.value {
-            Some(TargetValue::Command(result)) => result.stdout.len() + result.stderr.len(),
-            _ => 0,
-        },
+        RunEventKind::TargetFinished(target) | RunEventKind::TargetRetried(target) => value_bytes(&target.value),
+        RunEventKind::StepFinished(step) => value_bytes(&step.value),
         _ => 0,
     };
     u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn value_bytes(value: &Option<TargetValue>) -> usize {
+    match value {
+        Some(TargetValue::Command(result)) => result.stdout.len() + result.stderr.len(),
+        Some(TargetValue::Diff(diff)) => {
+            diff.modified.as_ref().map_or(0, String::len) + diff.original.as_ref().map_or(0, String::len)
+        }
+        _ => 0,
+    }
 }

@@ -1,15 +1,27 @@
-//! One operation over many workspaces.
+//! What is done on many workspaces: the same on each of them, or jobs that are worked off over them.
+//!
+//! The [`dispatcher`] decides, the [`driver`] carries its decisions out, an [`attempt`] takes a job through its steps on
+//! one workspace, and the [`emitter`] hands on what they say.
 
+mod attempt;
+mod cancel;
+mod dispatcher;
 mod driver;
 mod emitter;
 mod job;
+mod placeholder;
 mod policy;
+mod report;
+mod roster;
 mod spec;
-mod target;
+mod step;
 
+pub(crate) use cancel::CancelRun;
 pub(crate) use driver::{Run, drive};
 pub(crate) use emitter::Waiting;
 pub use job::{DEFAULT_FINALLY_TIMEOUT, Job, JobPlace, JobStep};
 pub use policy::{CancelReason, FailLimit, LabelCap, MaxFail, OnMaxFail, Pace};
+pub use report::RunReport;
+pub(crate) use report::without_bulk;
+pub(crate) use roster::Target;
 pub use spec::{DEFAULT_FANOUT, RunOperation, RunSpec, Work};
-pub(crate) use target::Target;

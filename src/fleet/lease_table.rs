@@ -1,0 +1,347 @@
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::Selector;
+
+/// Numbers those who wait.
+pub(super) type Ticket = u64;
+/// Tells one holder of a workspace from the next.
+pub(super) type Token = u64;
+
+/// Who holds which workspace for themselves, and who waits for one: the rules alone, without I/O.
+///
+/// A workspace that gets free goes to the first who waits for one like it. That costs as many steps as there are
+/// different selectors that are waited with.
+#[derive(Debug, Default)]
+pub(super) struct LeaseTable {
+    workspaces: HashMap<String, Slot>,
+    /// The free ones, in the order in which they were added.
+    free: BTreeMap<u64, String>,
+    /// Those who wait, by what they wait for.
+    lines: Vec<Line>,
+    added: u64,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    number: u64,
+    labels: BTreeMap<String, String>,
+    state: SlotState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum SlotState {
+    Free,
+    Held(Token),
+    Quarantined(String),
+}
+
+#[derive(Debug)]
+struct Line {
+    selector: Selector,
+    waiting: VecDeque<Ticket>,
+    /// How many workspaces there are that it picks, free or not.
+    picked: usize,
+}
+
+/// What became of one who waited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It has this workspace now.
+    Granted { ticket: Ticket, name: String, token: Token },
+    /// The last workspace that it could have had was removed.
+    NothingLeft { ticket: Ticket },
+}
+
+/// What came of asking for a workspace.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Granted {
+        name: String,
+        token: Token,
+    },
+    Waiting {
+        ticket: Ticket,
+    },
+    /// There is no workspace like that.
+    Nothing,
+}
+
+/// What came of asking for one workspace without waiting.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Granted(Token),
+    /// Somebody else has it, or waits for it and comes first.
+    Held,
+    Quarantined(String),
+    Unknown,
+}
+
+impl LeaseTable {
+    /// Adds a workspace, which may go to somebody at once.
+    pub(super) fn add(&mut self, name: &str, labels: BTreeMap<String, String>) -> Option<Answer> {
+        self.added += 1;
+        for line in self.lines.iter_mut().filter(|line| line.selector.picks(name, &labels)) {
+            line.picked += 1;
+        }
+        let slot = Slot { number: self.added, labels, state: SlotState::Quarantined(String::new()) };
+        self.workspaces.insert(name.to_owned(), slot);
+        self.vacate(name)
+    }
+
+    /// Forgets a workspace, whoever has it.
+    pub(super) fn remove(&mut self, name: &str) -> Vec<Answer> {
+        let Some(slot) = self.workspaces.remove(name) else { return Vec::new() };
+        self.free.remove(&slot.number);
+        let mut answers = Vec::new();
+        for line in self.lines.iter_mut().filter(|line| line.selector.picks(name, &slot.labels)) {
+            line.picked -= 1;
+            if line.picked == 0 {
+                answers.extend(line.waiting.drain(..).map(|ticket| Answer::NothingLeft { ticket }));
+            }
+        }
+        self.lines.retain(|line| !line.waiting.is_empty());
+        answers
+    }
+
+    /// Asks for any workspace that the selector picks.
+    pub(super) fn ask(&mut self, selector: &Selector) -> Asked {
+        let known = |name: &String| self.workspaces.get(name).is_some_and(|slot| selector.picks(name, &slot.labels));
+        // A workspace is free only while nobody waits for one like it.
+        if let Some((number, name)) = self.free.iter().find(|(_, name)| known(name)) {
+            let (number, name) = (*number, name.clone());
+            self.free.remove(&number);
+            let token = self.hold(&name);
+            return Asked::Granted { name, token };
+        }
+        let line = match self.lines.iter().position(|line| line.selector == *selector) {
+            Some(line) => line,
+            None => {
+                let picked = self.workspaces.iter().filter(|(name, slot)| selector.picks(name, &slot.labels)).count();
+                if picked == 0 {
+                    return Asked::Nothing;
+                }
+                self.lines.push(Line { selector: selector.clone(), waiting: VecDeque::new(), picked });
+                self.lines.len() - 1
+            }
+        };
+        let ticket = self.number();
+        self.lines[line].waiting.push_back(ticket);
+        Asked::Waiting { ticket }
+    }
+
+    /// Takes one workspace if it is free.
+    pub(super) fn take(&mut self, name: &str) -> Taken {
+        match self.workspaces.get(name) {
+            None => Taken::Unknown,
+            Some(Slot { state: SlotState::Held(_), .. }) => Taken::Held,
+            Some(Slot { state: SlotState::Quarantined(reason), .. }) => Taken::Quarantined(reason.clone()),
+            Some(Slot { number, .. }) => {
+                self.free.remove(&{ *number });
+                Taken::Granted(self.hold(name))
+            }
+        }
+    }
+
+    /// Gives a workspace back. One that its holder has no more is left alone.
+    pub(super) fn release(&mut self, name: &str, token: Token) -> Option<Answer> {
+        self.holds(name, token).then(|| self.vacate(name)).flatten()
+    }
+
+    /// Takes a workspace from its holder and gives it to nobody.
+    pub(super) fn quarantine(&mut self, name: &str, token: Token, reason: String) -> bool {
+        let holds = self.holds(name, token);
+        if holds && let Some(slot) = self.workspaces.get_mut(name) {
+            slot.state = SlotState::Quarantined(reason);
+        }
+        holds
+    }
+
+    /// Ends a quarantine. `None` when there is none.
+    pub(super) fn restore(&mut self, name: &str) -> Option<Option<Answer>> {
+        let slot = self.workspaces.get(name)?;
+        matches!(slot.state, SlotState::Quarantined(_)).then(|| self.vacate(name))
+    }
+
+    /// Forgets those who do not wait any more.
+    pub(super) fn keep(&mut self, mut waits: impl FnMut(Ticket) -> bool) {
+        for line in &mut self.lines {
+            line.waiting.retain(|ticket| waits(*ticket));
+        }
+        self.lines.retain(|line| !line.waiting.is_empty());
+    }
+
+    /// Whether there is a workspace of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.workspaces.contains_key(name)
+    }
+
+    pub(super) fn is_quarantined(&self, name: &str) -> bool {
+        self.workspaces.get(name).is_some_and(|slot| matches!(slot.state, SlotState::Quarantined(_)))
+    }
+
+    fn holds(&self, name: &str, token: Token) -> bool {
+        self.workspaces.get(name).is_some_and(|slot| slot.state == SlotState::Held(token))
+    }
+
+    /// Gives a workspace to the first who waits for one like it.
+    fn vacate(&mut self, name: &str) -> Option<Answer> {
+        let slot = self.workspaces.get_mut(name)?;
+        let fitting = self.lines.iter_mut().filter(|line| line.selector.picks(name, &slot.labels));
+        let Some(line) = fitting.min_by_key(|line| line.waiting.front().copied()) else {
+            slot.state = SlotState::Free;
+            self.free.insert(slot.number, name.to_owned());
+            return None;
+        };
+        let ticket = line.waiting.pop_front()?;
+        if line.waiting.is_empty() {
+            self.lines.retain(|line| !line.waiting.is_empty());
+        }
+        let token = self.hold(name);
+        Some(Answer::Granted { ticket, name: name.to_owned(), token })
+    }
+
+    fn hold(&mut self, name: &str) -> Token {
+        let token = self.number();
+        if let Some(slot) = self.workspaces.get_mut(name) {
+            slot.state = SlotState::Held(token);
+        }
+        token
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    #[cfg(test)]
+    fn free_names(&self) -> Vec<String> {
+        self.free.values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn labels(tier: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([("tier".to_owned(), tier.to_owned())])
+    }
+
+    fn waiting(asked: Asked) -> Ticket {
+        let Asked::Waiting { ticket } = asked else { panic!("{asked:?}") };
+        ticket
+    }
+
+    #[test]
+    fn the_first_who_waits_gets_what_is_given_back() {
+        let mut table = LeaseTable::default();
+        assert_eq!(table.ask(&Selector::all()), Asked::Nothing);
+        table.add("a", labels("gpu"));
+        let Asked::Granted { token, .. } = table.ask(&Selector::all()) else { panic!() };
+        let first = waiting(table.ask(&Selector::label("tier", "gpu")));
+        let second = waiting(table.ask(&Selector::all()));
+        let Some(Answer::Granted { ticket, token: next, .. }) = table.release("a", token) else { panic!() };
+        assert_eq!(ticket, first);
+        assert_eq!(table.release("a", token), None, "it has another holder now");
+        let Some(Answer::Granted { ticket, .. }) = table.release("a", next) else { panic!() };
+        assert_eq!(ticket, second);
+    }
+
+    #[test]
+    fn a_quarantined_workspace_waits_for_its_restoration() {
+        let mut table = LeaseTable::default();
+        table.add("a", labels("gpu"));
+        let Taken::Granted(token) = table.take("a") else { panic!() };
+        assert!(table.quarantine("a", token, "dirty".to_owned()));
+        assert_eq!(table.take("a"), Taken::Quarantined("dirty".to_owned()));
+        let ticket = waiting(table.ask(&Selector::all()));
+        let Some(Some(Answer::Granted { ticket: granted, .. })) = table.restore("a") else { panic!() };
+        assert_eq!(granted, ticket);
+        assert_eq!(table.restore("a"), None, "it is not in quarantine");
+    }
+
+    #[test]
+    fn a_removed_workspace_falls_out() {
+        let mut table = LeaseTable::default();
+        table.add("a", labels("gpu"));
+        let Taken::Granted(token) = table.take("a") else { panic!() };
+        let ticket = waiting(table.ask(&Selector::names(["a"])));
+        assert_eq!(table.remove("a"), [Answer::NothingLeft { ticket }]);
+        assert_eq!(table.release("a", token), None);
+        assert_eq!(table.take("a"), Taken::Unknown);
+        table.add("a", labels("cpu"));
+        assert_eq!(table.release("a", token), None, "the old holder has nothing of the new one");
+        assert!(matches!(table.take("a"), Taken::Granted(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_keeps_workspaces_exclusive_the_line_in_order_and_nobody_forgotten(
+            steps in proptest::collection::vec((0..7u8, 0..5u8), 1..80)
+        ) {
+            let mut table = LeaseTable::default();
+            let mut held: HashMap<String, Token> = HashMap::new();
+            let mut quarantined = BTreeSet::new();
+            let mut line: Vec<(Ticket, Selector)> = Vec::new();
+            let tier = |number: u8| if number % 2 == 0 { "gpu" } else { "cpu" };
+            for (step, number) in steps {
+                let name = format!("w{number}");
+                let mut answers = Vec::new();
+                match step {
+                    0 if !table.has(&name) => answers.extend(table.add(&name, labels(tier(number)))),
+                    1 => {
+                        answers = table.remove(&name);
+                        held.remove(&name);
+                        quarantined.remove(&name);
+                    }
+                    2 | 3 => {
+                        let selector = match number {
+                            0 => Selector::all(),
+                            1 | 2 => Selector::label("tier", tier(number)),
+                            _ => Selector::names([name.clone()]),
+                        };
+                        match table.ask(&selector) {
+                            Asked::Granted { name, token } => prop_assert!(held.insert(name, token).is_none()),
+                            Asked::Waiting { ticket } => line.push((ticket, selector)),
+                            Asked::Nothing => {}
+                        }
+                    }
+                    4 => if let Taken::Granted(token) = table.take(&name) {
+                        prop_assert!(held.insert(name, token).is_none());
+                    },
+                    5 => if let Some(token) = held.remove(&name) {
+                        answers.extend(table.release(&name, token));
+                    },
+                    _ => if let Some(token) = held.remove(&name) {
+                        prop_assert!(table.quarantine(&name, token, "dirty".to_owned()));
+                        quarantined.insert(name);
+                    } else if quarantined.remove(&name) {
+                        answers.extend(table.restore(&name).unwrap());
+                    },
+                }
+                for answer in answers {
+                    let (Answer::Granted { ticket, .. } | Answer::NothingLeft { ticket }) = &answer;
+                    let at = line.iter().position(|(waits, _)| waits == ticket).unwrap();
+                    let (_, selector) = line.remove(at);
+                    if let Answer::Granted { name, token, .. } = answer {
+                        let number: u8 = name[1..].parse().unwrap();
+                        let labels = labels(tier(number));
+                        prop_assert!(selector.picks(&name, &labels));
+                        prop_assert!(line[..at].iter().all(|(_, before)| !before.picks(&name, &labels)), "in order");
+                        prop_assert!(held.insert(name, token).is_none(), "exclusive");
+                    }
+                }
+                for name in table.free_names() {
+                    let labels = labels(tier(name[1..].parse().unwrap()));
+                    prop_assert!(!held.contains_key(&name));
+                    prop_assert!(line.iter().all(|(_, selector)| !selector.picks(&name, &labels)), "nobody is forgotten");
+                }
+            }
+        }
+    }
+}

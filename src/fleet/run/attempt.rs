@@ -1,0 +1,270 @@
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::Addr;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    CancelReason, Job, JobStep,
+    emitter::Emitter,
+    placeholder::Names,
+    step::{self, StepEnd, Stopper},
+};
+use crate::{
+    ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceError,
+    fleet::{Outcome, RunEventKind, StepFinished, TargetFinished, TargetId, TargetValue, lease::Leases},
+};
+
+/// What all attempts of a run share.
+pub(super) struct Shared {
+    pub(super) emitter: Emitter,
+    pub(super) stream_output: bool,
+    pub(super) target_timeout: Option<Duration>,
+    pub(super) global_timeout: Option<Duration>,
+    pub(super) finally_timeout: Duration,
+    pub(super) slow_after: Option<Duration>,
+    /// Cancelled when what runs is to be stopped.
+    pub(super) stop: CancellationToken,
+    /// Why it is.
+    pub(super) reason: Cell<Option<CancelReason>>,
+    /// Cancelled when `finally` steps are given up, too.
+    pub(super) give_up: CancellationToken,
+    pub(super) leases: Rc<Leases>,
+}
+
+/// One try at a target.
+pub(super) struct Attempt {
+    pub(super) id: TargetId,
+    /// The workspace, or why there is none.
+    pub(super) address: Result<Addr<RemoteWorkspace>, Arc<str>>,
+    pub(super) job: Rc<Job>,
+    pub(super) number: u32,
+}
+
+/// How an attempt ended.
+pub(super) struct AttemptEnd {
+    pub(super) finished: Box<TargetFinished>,
+    /// Whether the workspace is lost: it can be used no more, or nobody knows what still goes on there.
+    pub(super) lost: bool,
+    /// Whether another try as a whole cannot do anything twice: no command was started before the step that failed.
+    pub(super) repeats_safely: bool,
+    /// Whether the run was what ended it.
+    pub(super) stopped_by_run: bool,
+}
+
+/// Carries a job out on one workspace, says what happens meanwhile, and returns how that ended.
+///
+/// All reporting of a target is done in futures of its own that are polled with those of all other targets, so that
+/// none of them can be granted room for an event and then not be polled to use it.
+pub(super) async fn carry_out(attempt: Attempt, shared: &Shared) -> AttemptEnd {
+    let target = attempt.id.clone();
+    let began = RunEventKind::TargetBegan { target: target.clone(), attempt: attempt.number };
+    shared.emitter.emit(began).await;
+    let work = work(attempt, shared);
+    let Some(slow_after) = shared.slow_after else { return work.await };
+    let began = Instant::now();
+    tokio::pin!(work);
+    if let Ok(end) = actix_rt::time::timeout(slow_after, &mut work).await {
+        return end;
+    }
+    let slow = RunEventKind::TargetSlow { target, running_for: began.elapsed() };
+    futures::join!(work, shared.emitter.emit(slow)).0
+}
+
+async fn work(attempt: Attempt, shared: &Shared) -> AttemptEnd {
+    let began = Instant::now();
+    let mut end = match &attempt.address {
+        Ok(address) => Course { attempt: &attempt, address, shared, index: 0, commands_before: false }.run().await,
+        Err(reason) => {
+            End::of(Err(Failure::invalid(&**reason).on(&attempt.id.workspace, Operation::LookUp)), Outcome::Rejected)
+        }
+    };
+    end.explain(&attempt.id.workspace);
+    let (value, error) = match end.value {
+        Ok(value) => (value, end.error),
+        Err(error) => (None, Some(error)),
+    };
+    let lost = error.as_ref().is_some_and(is_lost);
+    AttemptEnd {
+        finished: Box::new(TargetFinished {
+            target: attempt.id,
+            outcome: end.outcome,
+            value,
+            error,
+            duration: began.elapsed(),
+            attempt: attempt.number,
+        }),
+        lost,
+        repeats_safely: !end.commands_before,
+        stopped_by_run: end.stopped_by_run,
+    }
+}
+
+/// What a job came to: of the step that decided its outcome.
+struct End {
+    outcome: Outcome,
+    value: Result<Option<TargetValue>, WorkspaceError>,
+    /// What is said beside a value.
+    error: Option<WorkspaceError>,
+    commands_before: bool,
+    stopped_by_run: bool,
+}
+
+impl End {
+    fn of(value: Result<Option<TargetValue>, WorkspaceError>, outcome: Outcome) -> Self {
+        Self { outcome, value, error: None, commands_before: false, stopped_by_run: false }
+    }
+
+    /// Says of a command that ended with its workspace what happened to that.
+    fn explain(&mut self, workspace: &str) {
+        if self.outcome == Outcome::Gone && self.value.is_ok() {
+            let failure = Failure::maybe_sent(step::removed());
+            self.error = Some(failure.on(workspace, Operation::ExecuteCommand));
+        }
+    }
+}
+
+/// A job on its way through its steps.
+struct Course<'a> {
+    attempt: &'a Attempt,
+    address: &'a Addr<RemoteWorkspace>,
+    shared: &'a Shared,
+    /// The place of the next step.
+    index: usize,
+    /// Whether a command was started in a step that has ended.
+    commands_before: bool,
+}
+
+impl Course<'_> {
+    async fn run(mut self) -> End {
+        let job = &self.attempt.job;
+        let mut end = self.steps(&job.steps).await;
+        end.commands_before = self.commands_before;
+        self.index = job.steps.len();
+        if let Some(failed) = self.finally(&end).await
+            && end.outcome == Outcome::Succeeded
+        {
+            end = End { commands_before: true, ..failed };
+        }
+        end
+    }
+
+    /// The steps up to the first that fails.
+    async fn steps(&mut self, steps: &[JobStep]) -> End {
+        let limit = self.attempt.job.timeout.or(self.shared.target_timeout);
+        let stopper = Stopper::new(self.shared.stop.child_token(), limit);
+        let mut last = End::of(Ok(None), Outcome::Succeeded);
+        for step in steps {
+            let ended = self.step(step, &stopper, false).await;
+            last = self.end_of(&stopper, ended);
+            if last.outcome != Outcome::Succeeded {
+                break;
+            }
+            self.commands_before |= step::starts_a_command(step);
+        }
+        last
+    }
+
+    /// Says of a step that was stopped who stopped it.
+    fn end_of(&self, stopper: &Stopper, ended: StepEnd) -> End {
+        let StepEnd { outcome, result } = ended;
+        let by_run = outcome != Outcome::Succeeded && self.shared.stop.is_cancelled() && !stopper.is_out_of_time();
+        End { stopped_by_run: by_run, ..End::of(result.map(Some), outcome) }
+    }
+
+    /// All `finally` steps, whatever becomes of the others. Returns the first that failed.
+    async fn finally(&mut self, job_end: &End) -> Option<End> {
+        let steps = &self.attempt.job.finally;
+        if steps.is_empty() {
+            return None;
+        }
+        let stopper = Stopper::new(self.shared.give_up.child_token(), Some(self.shared.finally_timeout));
+        let mut lost = job_end.value.as_ref().err().filter(|error| is_gone(error)).cloned();
+        let mut failed = None;
+        for step in steps {
+            let ended = match &lost {
+                Some(error) => {
+                    let ended = StepEnd { outcome: Outcome::from(&error.kind), result: Err(error.clone()) };
+                    self.report(step, &ended, true, Duration::ZERO).await;
+                    ended
+                }
+                None => self.step(step, &stopper, true).await,
+            };
+            let error = ended.result.as_ref().err();
+            lost = lost.or_else(|| error.filter(|error| is_gone(error) || is_unreachable(error)).cloned());
+            if failed.is_none() && ended.outcome != Outcome::Succeeded {
+                failed = Some(End::of(ended.result.map(Some), ended.outcome));
+            }
+        }
+        failed
+    }
+
+    async fn step(&mut self, step: &JobStep, stopper: &Stopper, finally: bool) -> StepEnd {
+        let began = Instant::now();
+        let names = Names { workspace: &self.attempt.id.workspace, job: self.attempt.id.job.as_deref() };
+        let operation = names.fill(&step.operation, &self.attempt.job.env);
+        let asking = step::Asking {
+            id: &self.attempt.id,
+            address: self.address,
+            attempt: self.attempt.number,
+            emitter: &self.shared.emitter,
+            stream_output: self.shared.stream_output,
+            stopper,
+            shared: self.shared,
+        };
+        let ended = asking.carry_out(operation).await;
+        self.report(step, &ended, finally, began.elapsed()).await;
+        ended
+    }
+
+    async fn report(&mut self, step: &JobStep, ended: &StepEnd, finally: bool, duration: Duration) {
+        let index = self.index;
+        self.index += 1;
+        let job = &self.attempt.job;
+        if job.steps.len() + job.finally.len() < 2 {
+            return;
+        }
+        let finished = StepFinished {
+            target: self.attempt.id.clone(),
+            step: step.describe(),
+            index,
+            finally,
+            outcome: ended.outcome,
+            value: ended.result.as_ref().ok().cloned(),
+            error: ended.result.as_ref().err().cloned(),
+            duration,
+            attempt: self.attempt.number,
+        };
+        self.shared.emitter.emit(RunEventKind::StepFinished(Box::new(finished))).await;
+    }
+}
+
+/// Whether there is no use in asking the workspace anything any more.
+fn is_gone(error: &WorkspaceError) -> bool {
+    matches!(error.kind, ErrorKind::Gone { .. } | ErrorKind::Unauthorized { .. } | ErrorKind::Tls { .. })
+}
+
+fn is_unreachable(error: &WorkspaceError) -> bool {
+    matches!(error.kind, ErrorKind::Unreachable { .. })
+}
+
+/// Whether a workspace is not to be used by another job after this.
+fn is_lost(error: &WorkspaceError) -> bool {
+    match error.kind {
+        ErrorKind::Unreachable { .. }
+        | ErrorKind::Tls { .. }
+        | ErrorKind::Unauthorized { .. }
+        | ErrorKind::Gone { .. }
+        | ErrorKind::Deadline { .. }
+        | ErrorKind::OutcomeUnknown { .. } => true,
+        // A command that may have been started runs beside whatever comes next.
+        ErrorKind::ServerError { .. } | ErrorKind::Protocol { .. } => {
+            error.operation == Operation::ExecuteCommand && error.effect != crate::Effect::NotSent
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,204 @@
+use std::{cell::Cell, time::Duration};
+
+use actix::Addr;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{CancelReason, JobStep, RunOperation, attempt::Shared, emitter::Emitter};
+use crate::{
+    CommandResult, Effect, ErrorKind, RemoteWorkspace, WorkspaceError,
+    fleet::{Outcome, RunEventKind, TargetId, TargetValue},
+    messages::{Alive, Ask, CommandEvent, Execute, ExecuteCommand, GetServerInfo},
+    workspace::ask,
+};
+
+/// How many events of one command may wait to be reported. Each may be a chunk of a mebibyte.
+const EVENTS: usize = 2;
+
+/// The longest bound that is told apart from none.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// How one step ended.
+pub(super) struct StepEnd {
+    pub(super) outcome: Outcome,
+    pub(super) result: Result<TargetValue, WorkspaceError>,
+}
+
+/// What stops the steps of a job: somebody, or the time that they have together.
+pub(super) struct Stopper {
+    token: CancellationToken,
+    deadline: Option<actix_rt::time::Instant>,
+    limit: Option<Duration>,
+    out_of_time: Cell<bool>,
+}
+
+impl Stopper {
+    /// Cancels the token when the time is up.
+    pub(super) fn new(token: CancellationToken, limit: Option<Duration>) -> Self {
+        let limit = limit.map(|limit| limit.min(LONGEST));
+        let deadline = limit.map(|limit| actix_rt::time::Instant::now() + limit);
+        Self { token, deadline, limit, out_of_time: Cell::new(false) }
+    }
+
+    pub(super) fn is_out_of_time(&self) -> bool {
+        self.out_of_time.get()
+    }
+
+    /// Carries work out that the token ends, and cancels the token when the time is up meanwhile.
+    async fn bound<T>(&self, work: impl Future<Output = T>) -> T {
+        let Some(deadline) = self.deadline else { return work.await };
+        tokio::pin!(work);
+        if !self.token.is_cancelled() {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = actix_rt::time::sleep_until(deadline) => {}
+                () = self.token.cancelled() => {}
+            }
+            if !self.token.is_cancelled() {
+                self.out_of_time.set(true);
+                self.token.cancel();
+            }
+        }
+        work.await
+    }
+}
+
+/// Whether carrying it out a second time would run something a second time.
+pub(super) const fn starts_a_command(step: &JobStep) -> bool {
+    matches!(step.operation, RunOperation::Execute(_))
+}
+
+/// Asks one workspace, and stops waiting when the steps are to stop.
+pub(super) struct Asking<'a> {
+    pub(super) id: &'a TargetId,
+    pub(super) address: &'a Addr<RemoteWorkspace>,
+    pub(super) attempt: u32,
+    pub(super) emitter: &'a Emitter,
+    pub(super) stream_output: bool,
+    pub(super) stopper: &'a Stopper,
+    pub(super) shared: &'a Shared,
+}
+
+impl Asking<'_> {
+    pub(super) async fn carry_out(&self, operation: RunOperation) -> StepEnd {
+        let result = self.stopper.bound(self.operate(operation)).await;
+        self.judge(result)
+    }
+
+    async fn operate(&self, operation: RunOperation) -> Result<TargetValue, WorkspaceError> {
+        match operation {
+            RunOperation::Execute(command) => self.execute(command).await,
+            RunOperation::Upload(message) => self.send(message).await.map(TargetValue::File),
+            RunOperation::Download(message) => self.send(message).await.map(TargetValue::File),
+            RunOperation::Changes(message) => self.send(message).await.map(TargetValue::Changes),
+            RunOperation::Diff(message) => self.send(message).await.map(TargetValue::Diff),
+            RunOperation::Ping => self.send(Alive).await.map(TargetValue::Alive),
+            RunOperation::Info => self.send(GetServerInfo).await.map(|info| TargetValue::Info(Box::new(info))),
+        }
+    }
+
+    async fn send<M: Ask>(&self, message: M) -> Result<M::Answer, WorkspaceError> {
+        let stopped = |effect, reason: &str| {
+            let kind = ErrorKind::Stopped { reason: reason.to_owned() };
+            crate::Failure { kind, effect }.on(&self.id.workspace, M::OPERATION)
+        };
+        if self.stopper.token.is_cancelled() {
+            return Err(stopped(Effect::NotSent, "its turn did not come before it was to stop"));
+        }
+        tokio::select! {
+            answer = ask(self.id.workspace.clone(), self.address, message) => answer,
+            () = self.stopper.token.cancelled() => {
+                Err(stopped(Effect::MaybeSent, "the run was cancelled or its time was up; a step that has begun goes on"))
+            }
+        }
+    }
+
+    /// Runs a command and reports what happens to it. Its end is waited for also when it is to stop, which stops it.
+    async fn execute(&self, command: ExecuteCommand) -> Result<TargetValue, WorkspaceError> {
+        let (events, mut happened) = mpsc::channel(EVENTS);
+        let message = Execute {
+            command,
+            caller: self.stopper.token.clone(),
+            events: Some(events),
+            follow_output: self.stream_output,
+        };
+        let answer = ask(self.id.workspace.clone(), self.address, message);
+        let report = async move {
+            loop {
+                tokio::select! {
+                    event = happened.recv() => match event {
+                        Some(event) => self.emitter.emit(self.run_event(event)).await,
+                        None => return,
+                    },
+                    // The command's watch sees that these events are taken no more, and reads nothing for nobody.
+                    () = self.emitter.abandoned() => return,
+                }
+            }
+        };
+        // The events end when the command has: their sender lives no longer than its watch.
+        let (answer, ()) = futures::join!(answer, report);
+        answer.map(TargetValue::Command)
+    }
+
+    fn run_event(&self, event: CommandEvent) -> RunEventKind {
+        let target = self.id.clone();
+        match event {
+            CommandEvent::Started { command_id } => {
+                RunEventKind::TargetStarted { target, command_id, attempt: self.attempt }
+            }
+            CommandEvent::Output { stream, text } => RunEventKind::Output { target, stream, text },
+        }
+    }
+
+    /// Says how a step ended. One that was stopped because of the time has timed out.
+    fn judge(&self, result: Result<TargetValue, WorkspaceError>) -> StepEnd {
+        let outcome = match &result {
+            Ok(TargetValue::Command(result)) => Outcome::from(result),
+            Ok(_) => Outcome::Succeeded,
+            Err(error) => Outcome::from(&error.kind),
+        };
+        if outcome != Outcome::Stopped {
+            return StepEnd { outcome, result };
+        }
+        if !self.stopper.token.is_cancelled() && !self.shared.leases.has(&self.id.workspace) {
+            // A workspace that was removed in the middle is gone; nothing on it stopped by itself.
+            let result = result.map_err(|error| WorkspaceError { kind: removed(), ..error });
+            return StepEnd { outcome: Outcome::Gone, result };
+        }
+        if !self.is_out_of_time() {
+            return StepEnd { outcome, result };
+        }
+        let result = match result {
+            Ok(TargetValue::Command(result)) => Ok(TargetValue::Command(timed_out(result))),
+            Err(error) => Err(self.deadline(error)),
+            other => other,
+        };
+        StepEnd { outcome: Outcome::TimedOut, result }
+    }
+
+    /// Whether the time of the job or of the run is up.
+    fn is_out_of_time(&self) -> bool {
+        self.stopper.is_out_of_time()
+            || (self.shared.stop.is_cancelled() && self.shared.reason.get() == Some(CancelReason::GlobalTimeout))
+    }
+
+    fn deadline(&self, error: WorkspaceError) -> WorkspaceError {
+        let (waiting_for, limit) = match self.stopper.limit.filter(|_| self.stopper.is_out_of_time()) {
+            Some(limit) => ("the steps of the target", limit),
+            None => ("the run to end", self.shared.global_timeout.unwrap_or_default()),
+        };
+        WorkspaceError { kind: ErrorKind::Deadline { waiting_for: waiting_for.to_owned(), limit }, ..error }
+    }
+}
+
+/// What is said of a workspace that was removed while a run used it.
+pub(super) fn removed() -> ErrorKind {
+    ErrorKind::Gone { reason: "the workspace was removed from the fleet".to_owned() }
+}
+
+/// A command that was stopped because its time was up, as one whose own time was up is told.
+fn timed_out(result: CommandResult) -> CommandResult {
+    let raw_exit_code = result.raw_exit_code.or(Some(result.exit_code));
+    CommandResult { timeout_occurred: true, stopped: false, exit_code: -1, raw_exit_code, ..result }
+}

@@ -1,0 +1,120 @@
+use std::time::Duration;
+
+use workspace_fleet::{
+    ErrorKind, LeaseDrop, Outcome, RunSpec, Selector,
+    fleet::{Job, JobStep, RunOperation},
+    messages::ExecuteCommand,
+};
+
+use crate::sandboxes::{PATIENCE, Sandboxes, events, eventually, summary};
+
+/// A moment in which nothing is to happen.
+const MOMENT: Duration = Duration::from_millis(150);
+
+#[tokio::test]
+async fn a_workspace_has_one_holder_and_those_who_wait_get_it_in_turn() {
+    let sandboxes = Sandboxes::start(1).await;
+    let fleet = &sandboxes.fleet;
+    let first = fleet.acquire(Selector::all()).await.unwrap();
+    assert_eq!(first.workspace().name(), "w0");
+    let mut second = Box::pin(fleet.acquire(Selector::label("half", "even")));
+    assert!(tokio::time::timeout(MOMENT, &mut second).await.is_err(), "there is only one");
+    let mut third = Box::pin(fleet.acquire(Selector::all()));
+    assert!(tokio::time::timeout(MOMENT, &mut third).await.is_err());
+    first.release().await;
+    let second = tokio::time::timeout(PATIENCE, second).await.unwrap().unwrap();
+    assert!(tokio::time::timeout(MOMENT, &mut third).await.is_err(), "it is the second's turn");
+    drop(second);
+    let third = tokio::time::timeout(PATIENCE, third).await.unwrap().unwrap();
+
+    // One who leaves the line is passed over.
+    let left = fleet.acquire(Selector::all());
+    drop(left);
+    let fourth = fleet.acquire(Selector::all());
+    third.release().await;
+    tokio::time::timeout(PATIENCE, fourth).await.unwrap().unwrap().release().await;
+    sandboxes.end().await;
+}
+
+#[tokio::test]
+async fn a_release_waits_for_what_goes_on_there() {
+    let sandboxes = Sandboxes::start(1).await;
+    let lease = sandboxes.fleet.acquire(Selector::all()).await.unwrap();
+    lease.workspace().start_command("sleep 0.5; touch done").await.unwrap();
+    lease.release().await;
+    assert!(sandboxes.shared("w0/done").exists());
+    sandboxes.end().await;
+}
+
+#[tokio::test]
+async fn a_quarantined_workspace_is_nobodys_until_it_is_restored() {
+    let sandboxes = Sandboxes::start(1).await;
+    let fleet = &sandboxes.fleet;
+    let mut lease = fleet.acquire(Selector::all()).await.unwrap();
+    assert!(!fleet.restore("w0").await, "it is in no quarantine");
+    lease.on_drop(LeaseDrop::Quarantine);
+    drop(lease);
+    let mut next = Box::pin(fleet.acquire(Selector::all()));
+    assert!(tokio::time::timeout(MOMENT, &mut next).await.is_err());
+    // A run does not wait for it.
+    let job = Job::new([JobStep::new(RunOperation::Execute(ExecuteCommand::new("true")))]);
+    let happened = events(fleet.run(RunSpec::jobs(Selector::all(), [job]))).await;
+    assert_eq!(summary(&happened).outcomes.get(Outcome::Rejected), 1, "{happened:?}");
+    assert!(fleet.restore("w0").await);
+    let next = tokio::time::timeout(PATIENCE, next).await.unwrap().unwrap();
+
+    // A holder that panics leaves who knows what behind.
+    tokio::spawn(async move {
+        let _held = next;
+        panic!("as the test wants it");
+    })
+    .await
+    .unwrap_err();
+    let next = fleet.acquire(Selector::all());
+    assert!(tokio::time::timeout(MOMENT, next).await.is_err());
+    sandboxes.end().await;
+}
+
+#[tokio::test]
+async fn jobs_wait_for_a_holder_and_plain_runs_do_not() {
+    let sandboxes = Sandboxes::start(1).await;
+    let fleet = &sandboxes.fleet;
+    let lease = fleet.acquire(Selector::all()).await.unwrap();
+    let happened = events(fleet.run(RunSpec::command(Selector::all(), "true"))).await;
+    assert_eq!(summary(&happened).outcomes.get(Outcome::Succeeded), 1);
+
+    let job = Job::new([JobStep::new(RunOperation::Execute(ExecuteCommand::new("touch ran")))]);
+    let run = tokio::spawn(events(fleet.run(RunSpec::jobs(Selector::all(), [job]))));
+    tokio::time::sleep(MOMENT).await;
+    assert!(!sandboxes.shared("w0/ran").exists(), "the workspace is not free");
+    lease.release().await;
+    assert_eq!(summary(&run.await.unwrap()).outcomes.get(Outcome::Succeeded), 1);
+    eventually("the run keeps the workspace", || sandboxes.shared("w0/ran").exists()).await;
+    let lease = tokio::time::timeout(PATIENCE, fleet.acquire(Selector::all())).await.unwrap().unwrap();
+    lease.release().await;
+    sandboxes.end().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_what_is_removed_is_told() {
+    let sandboxes = Sandboxes::start(2).await;
+    let fleet = sandboxes.fleet.clone();
+    let lease = fleet.acquire(Selector::names(["w1"])).await.unwrap();
+    let mut waits = Box::pin(fleet.acquire(Selector::names(["w1"])));
+    assert!(tokio::time::timeout(MOMENT, &mut waits).await.is_err());
+    fleet.remove("w1").await.unwrap();
+    let refused = tokio::time::timeout(PATIENCE, waits).await.unwrap().unwrap_err();
+    assert!(matches!(refused.kind, ErrorKind::InvalidInput { .. }), "{refused}");
+    lease.release().await;
+    let refused = fleet.acquire(Selector::label("half", "none")).await.unwrap_err();
+    assert!(matches!(refused.kind, ErrorKind::InvalidInput { .. }), "{refused}");
+
+    let held = fleet.acquire(Selector::all()).await.unwrap();
+    let mut waits = Box::pin(fleet.acquire(Selector::all()));
+    assert!(tokio::time::timeout(MOMENT, &mut waits).await.is_err());
+    drop(held.workspace().clone());
+    fleet.clone().shutdown().await;
+    let refused = tokio::time::timeout(PATIENCE, waits).await.unwrap().unwrap_err();
+    assert!(matches!(refused.kind, ErrorKind::Stopped { .. }), "{refused}");
+    sandboxes.end().await;
+}
