@@ -26,12 +26,11 @@ const PLACEHOLDER: &str = "{workspace}";
 /// What is to be done.
 pub(super) struct Prepared {
     pub(super) operation: RunOperation,
-    pub(super) stream: bool,
 }
 
 impl From<RunOperation> for Prepared {
     fn from(operation: RunOperation) -> Self {
-        Self { operation, stream: false }
+        Self { operation }
     }
 }
 
@@ -41,6 +40,7 @@ pub(super) fn run(args: &RunArgs, _: &[WorkspaceConfig]) -> Result<Prepared, Cli
         return Err(CliError::usage("the command is empty; give one after `--`, as in wsfleet run -a -- uname -a"));
     }
     let mut command = ExecuteCommand::new(text).with_timeout(args.command_timeout);
+    command.max_output = args.run_output.max_output;
     if let Some(cwd) = &args.cwd {
         command = command.with_cwd(cwd);
     }
@@ -59,7 +59,7 @@ pub(super) fn run(args: &RunArgs, _: &[WorkspaceConfig]) -> Result<Prepared, Cli
         }
         command = command.with_stdin(read_stdin()?);
     }
-    Ok(Prepared { operation: RunOperation::Execute(command), stream: args.stream })
+    Ok(RunOperation::Execute(command).into())
 }
 
 fn secret_value(secret: &SecretVariable) -> Result<SecretString, CliError> {
