@@ -1,6 +1,9 @@
 use std::{io::Write as _, process::ExitCode};
 
-use clap::Parser as _;
+use clap::{
+    CommandFactory as _, Parser as _,
+    error::{ContextKind, ContextValue},
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
@@ -22,6 +25,9 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // A closed terminal can not be told about it.
             let _ = error.print();
+            if let Some(variable) = variable_of(&error) {
+                let _ = writeln!(std::io::stderr(), "\nThe value is that of the environment variable {variable}.");
+            }
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::SUCCESS });
         }
     };
@@ -31,6 +37,23 @@ pub fn main() -> ExitCode {
         error.code
     });
     ExitCode::from(code)
+}
+
+/// The environment variable that a wrong value comes from: of that there is nothing to see on the command line.
+fn variable_of(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidArg) else { return None };
+    let mut program = Cli::command();
+    program.build();
+    let of_all = program.get_arguments().chain(program.get_subcommands().flat_map(clap::Command::get_arguments));
+    let option = of_all.into_iter().find(|option| option.to_string() == *wrong)?;
+    let variable = option.get_env()?.to_str()?;
+    let short = option.get_short().map(|short| format!("-{short}"));
+    let given = std::env::args_os().filter_map(|word| word.into_string().ok()).any(|word| {
+        let long = option.get_long().and_then(|long| word.strip_prefix("--")?.strip_prefix(long));
+        long.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+            || short.as_ref().is_some_and(|short| word.starts_with(short))
+    });
+    (!given && std::env::var_os(variable).is_some()).then(|| variable.to_owned())
 }
 
 fn carry_out(command: Command) -> Result<u8, CliError> {

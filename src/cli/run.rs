@@ -36,6 +36,9 @@ pub(super) fn carry_out(
     let Request { spec, style, progress: kind, largest_remote } = request;
     let screen = Watch::screen(kind);
     let outlets = style.outlets(&Arc::new(Commands::of_run(&spec)), &targets(&configs, &spec), &screen)?;
+    for directory in outlets.iter().filter_map(|outlet| outlet.temporary.as_deref()) {
+        interrupt.remove_when_leaving(directory);
+    }
     let progress = Progress::default();
     interrupt.show(screen.clone(), progress.clone());
     let runtime = Builder::new_current_thread().build().map_err(|error| failed(&error))?;
@@ -66,13 +69,19 @@ pub(super) fn carry_out(
         fleet.shutdown().await;
         Ok::<_, CliError>((ended, relay, watch))
     });
-    let (Ended { mut tally, finished }, relay, watch) = ended?;
+    let (ended, relay, watch) = ended?;
     let unwritten = relay.finish();
     drop(watch);
+    verdict(ended, &unwritten, interrupt)
+}
+
+/// What the process exits with when all is written that could be.
+fn verdict(ended: Ended, unwritten: &[Unwritten], interrupt: &Interrupt) -> Result<u8, CliError> {
+    let Ended { mut tally, finished } = ended;
     // The signal may have come while a write waited for its reader.
     tally.interrupted = interrupt.is_interrupted();
-    let broken = |unwritten: &Unwritten| unwritten.error.kind() != io::ErrorKind::BrokenPipe;
-    match unwritten.iter().find(|unwritten| broken(unwritten)) {
+    let broken = |unwritten: &&Unwritten| unwritten.error.kind() != io::ErrorKind::BrokenPipe;
+    match unwritten.iter().find(broken) {
         Some(Unwritten { what, error }) => Err(CliError::internal(format!("can not write to {what}: {error}"))),
         None if !finished => Err(CliError {
             code: exit::INTERNAL_ERROR,

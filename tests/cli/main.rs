@@ -3,9 +3,13 @@
 
 mod bad_input;
 mod commands;
+mod help;
 mod interrupt;
 mod json;
+mod junit;
 mod readme;
+mod sinks;
 mod support;
 mod targets;
+mod terminal;
 mod transfers;

@@ -58,7 +58,7 @@ impl Fold {
             _ => "",
         };
         let content = (target.outcome, &ending, &stdout, stderr);
-        let key = (self.keys.0.hash_one(&content), self.keys.1.hash_one(&content));
+        let key = (self.keys.0.hash_one(content), self.keys.1.hash_one(content));
         if !self.groups.contains_key(&key) {
             let (stdout, stderr) = (self.keep(&stdout)?, self.keep(stderr)?);
             let (outcome, names) = (target.outcome, Vec::new());

@@ -348,4 +348,63 @@ mod tests {
         assert_eq!(counts.values().map(|count| count.as_u64().unwrap()).sum::<u64>(), 2);
         assert_eq!((&line["total"], &line["exit_code"], &line["duration_ms"]), (&json!(2), &json!(4), &json!(20)));
     }
+
+    /// Every event, twice where it has two forms.
+    fn every_event() -> Vec<RunEventKind> {
+        let job = TargetId { workspace: "w1".into(), job: Some("job-1".into()) };
+        vec![
+            sample::started(2, 64),
+            RunEventKind::TargetsAdded { targets: 1 },
+            RunEventKind::TargetBegan { target: job, attempt: 1 },
+            RunEventKind::TargetStarted { target: TargetId::workspace("w1"), command_id: sample::id(), attempt: 1 },
+            sample::output("w1", OutputStream::Stderr, "a\n"),
+            sample::slow("w1", 60),
+            sample::step("build"),
+            sample::retried("w1"),
+            sample::failed(),
+            sample::unusable("w2"),
+            RunEventKind::RunCancelled { reason: CancelReason::GlobalTimeout },
+            sample::run_finished(&[(Outcome::Failed, 2)], 0, Some(CancelReason::GlobalTimeout)),
+        ]
+    }
+
+    #[test]
+    fn every_event_as_a_line() {
+        let mut sink = JsonLines::new(Vec::new(), true);
+        for event in sample::events(every_event()) {
+            sink.event(&event, 5).unwrap();
+        }
+        insta::assert_snapshot!("json_lines", String::from_utf8(sink.out).unwrap());
+    }
+
+    /// The fields of an event in the table of the documentation, and whether each is always there.
+    fn documented(event: &str) -> Vec<(String, bool)> {
+        let page = include_str!("../../../docs/events.md");
+        let row = format!("| `{event}` | ");
+        let row = page.lines().find_map(|line| line.strip_prefix(&row)).unwrap_or_else(|| panic!("no row for {event}"));
+        let fields = row.trim_end_matches(" |").split(", ");
+        let result = ["exit_code", "stdout", "stderr", "timeout_occurred", "stdout_bytes", "stderr_bytes", "truncated"];
+        fields
+            .flat_map(|field| match field {
+                "RESULT" => result.iter().map(|name| ((*name).to_owned(), true)).collect(),
+                field => vec![(field.replace(['(', ')', '`'], ""), !field.starts_with('('))],
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_documentation_has_the_fields_of_every_event() {
+        for kind in every_event() {
+            let line = line(kind, true);
+            let event = line["event"].as_str().unwrap();
+            let documented = documented(event);
+            let emitted = line.as_object().unwrap();
+            for name in emitted.keys().filter(|name| *name != "event") {
+                assert!(documented.iter().any(|(field, _)| field == name), "`{name}` of {event} is not documented");
+            }
+            for (field, _) in documented.iter().filter(|(_, always)| *always) {
+                assert!(emitted.contains_key(field), "{event} has no `{field}`");
+            }
+        }
+    }
 }

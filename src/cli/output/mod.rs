@@ -106,7 +106,7 @@ impl Style {
         screen: &Screen,
     ) -> Result<Vec<Outlet>, CliError> {
         let live = self.layout == Layout::Live;
-        let outlet = |what: String, takes_output, sink| Outlet { what, takes_output, sink };
+        let outlet = |what: String, takes_output, sink| Outlet { what, takes_output, sink, temporary: None };
         let mut outlets = vec![outlet("stdout".to_owned(), live, self.stdout(targets, screen))];
         if let Some(file) = &self.joblog {
             let sink = joblog::Joblog::open(file, self.append_joblog, commands)?;
@@ -118,7 +118,8 @@ impl Style {
         }
         if let Some(folder) = &self.results {
             let sink = results::Results::create(folder, commands, targets)?;
-            outlets.push(outlet(folder.display().to_string(), true, Box::new(sink)));
+            let temporary = Some(sink.partial().to_owned());
+            outlets.push(Outlet { temporary, ..outlet(folder.display().to_string(), true, Box::new(sink)) });
         }
         Ok(outlets)
     }

@@ -1,5 +1,6 @@
 use std::{
     io,
+    path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
 };
@@ -20,6 +21,8 @@ pub(in crate::cli) struct Outlet {
     /// Whether it takes output while commands run.
     pub(super) takes_output: bool,
     pub(super) sink: Box<dyn Sink + Send>,
+    /// A directory that the sink removes at its end.
+    pub(in crate::cli) temporary: Option<PathBuf>,
 }
 
 /// Why a sink does not have all events.
@@ -77,7 +80,7 @@ impl Relay {
 
 impl Lane {
     fn start(outlet: Outlet, bound: usize, failed: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let Outlet { what, takes_output, mut sink } = outlet;
+        let Outlet { what, takes_output, mut sink, .. } = outlet;
         let queue = Arc::new(Queue::new(bound));
         let taken = Arc::clone(&queue);
         let take = move || {
@@ -142,7 +145,7 @@ mod tests {
     }
 
     fn outlet(sink: impl Sink + Send + 'static) -> Outlet {
-        Outlet { what: "test".to_owned(), takes_output: true, sink: Box::new(sink) }
+        Outlet { what: "test".to_owned(), takes_output: true, sink: Box::new(sink), temporary: None }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{Commands, Sink, json, target_of};
 use crate::{
-    OutputStream,
+    Outcome, OutputStream,
     cli::error::CliError,
     fleet::{RunEvent, RunEventKind, TargetFinished, TargetId, TargetValue},
 };
@@ -52,6 +52,11 @@ impl Results {
         }
         let commands = Arc::clone(commands);
         Ok(Self { folder: folder.to_owned(), partial, names, written: HashSet::new(), commands })
+    }
+
+    /// What is left behind when the program leaves at once.
+    pub(super) fn partial(&self) -> &Path {
+        self.partial.path()
     }
 
     fn append(&mut self, target: &TargetId, stream: OutputStream, text: &str) -> io::Result<()> {
@@ -133,7 +138,8 @@ impl Sink for Results {
         match &event.kind {
             RunEventKind::Output { target, stream, text } => self.append(target, *stream, text),
             RunEventKind::TargetRetried(_) => target_of(&event.kind).map_or(Ok(()), |target| self.forget(target)),
-            RunEventKind::TargetFinished(target) => self.finish(event, target),
+            // What was never begun has no results, and may have some of an earlier run.
+            RunEventKind::TargetFinished(target) if target.outcome != Outcome::Skipped => self.finish(event, target),
             _ => Ok(()),
         }
     }
@@ -221,6 +227,7 @@ mod tests {
             sample::output("w1", OutputStream::Stdout, "le\noh"),
             RunEventKind::TargetFinished(cut),
             sample::ran("w2", 0, "out\n", "err\n"),
+            sample::finished(Outcome::Skipped, None),
         ];
         for event in sample::events(kinds) {
             results.event(&event, 0).unwrap();

@@ -47,10 +47,8 @@ impl Board {
             RunEventKind::TargetBegan { target, .. } | RunEventKind::TargetStarted { target, .. } => {
                 self.begin(target, event);
             }
-            RunEventKind::TargetSlow { target, .. } => {
-                if self.running.contains_key(target) {
-                    self.slow.insert(target.clone());
-                }
+            RunEventKind::TargetSlow { target, .. } if self.running.contains_key(target) => {
+                self.slow.insert(target.clone());
             }
             RunEventKind::TargetRetried(target) => {
                 self.retried += 1;

@@ -20,8 +20,11 @@ use crate::{
 /// How often the display is made anew.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// How often a line of the counter is printed when it was asked for, and at least every tenth of the targets.
+/// How often a line of the counter is printed when it was asked for.
 const COUNTER: Duration = Duration::from_secs(5);
+
+/// After how many of a hundred targets more it is printed too.
+const STEP: usize = 10;
 
 /// How often one is printed when it was not: only long runs have any.
 const LONG_RUN: Duration = Duration::from_secs(60);
@@ -74,8 +77,10 @@ impl Watch {
         let show: Box<dyn FnOnce() + Send> = match kind {
             ProgressKind::None => return Ok(Self { screen, thread: None }),
             _ if screen.is_drawn() => Box::new(move || draw(&shown, &progress, &ended)),
-            ProgressKind::Auto => Box::new(move || count(&progress, &ended, LONG_RUN, 100)),
-            ProgressKind::Bar | ProgressKind::Counter => Box::new(move || count(&progress, &ended, COUNTER, 10)),
+            ProgressKind::Auto => Box::new(move || count(&progress, &ended, LONG_RUN, None)),
+            ProgressKind::Bar | ProgressKind::Counter => {
+                Box::new(move || count(&progress, &ended, COUNTER, Some(STEP)))
+            }
         };
         let thread = thread::Builder::new().name("wsfleet-progress".to_owned()).spawn(show)?;
         Ok(Self { screen, thread: Some((ending, thread)) })
@@ -100,11 +105,11 @@ fn draw(screen: &Screen, progress: &Progress, ended: &mpsc::Receiver<()>) {
 }
 
 /// Prints a line every so often, and each time so many of a hundred targets more have ended.
-fn count(progress: &Progress, ended: &mpsc::Receiver<()>, every: Duration, step: usize) {
+fn count(progress: &Progress, ended: &mpsc::Receiver<()>, every: Duration, step: Option<usize>) {
     let (mut last, mut steps) = (Instant::now(), 0);
     while goes_on(ended, REDRAW) {
         let board = progress.lock();
-        let now = board.percent() / step;
+        let now = step.map_or(0, |step| board.percent() / step);
         if last.elapsed() < every && now <= steps {
             continue;
         }
