@@ -1,11 +1,14 @@
 use std::{io::Write as _, process::ExitCode};
 
-use clap::Parser as _;
+use clap::{
+    CommandFactory as _, Parser as _,
+    error::{ContextKind, ContextValue},
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
     agent,
-    args::{Cli, Command, OutputArgs, TargetArgs},
+    args::{Cli, Command, OutputArgs, ProgressKind, RunArgs, RunOutputArgs, TargetArgs},
     error::CliError,
     exit,
     interrupt::Interrupt,
@@ -13,6 +16,7 @@ use super::{
     operation::{self, Prepared},
     output, run, targets,
 };
+use crate::{RunSpec, WorkspaceConfig, fleet::Work};
 
 /// Runs the program on the arguments and the environment of this process.
 #[must_use]
@@ -22,6 +26,9 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // A closed terminal can not be told about it.
             let _ = error.print();
+            if let Some(variable) = variable_of(&error) {
+                let _ = writeln!(std::io::stderr(), "\nThe value is that of the environment variable {variable}.");
+            }
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::SUCCESS });
         }
     };
@@ -33,25 +40,33 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// The environment variable that a wrong value comes from: of that there is nothing to see on the command line.
+fn variable_of(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidArg) else { return None };
+    let mut program = Cli::command();
+    program.build();
+    let of_all = program.get_arguments().chain(program.get_subcommands().flat_map(clap::Command::get_arguments));
+    let option = of_all.into_iter().find(|option| option.to_string() == *wrong)?;
+    let variable = option.get_env()?.to_str()?;
+    let short = option.get_short().map(|short| format!("-{short}"));
+    let given = std::env::args_os().filter_map(|word| word.into_string().ok()).any(|word| {
+        let long = option.get_long().and_then(|long| word.strip_prefix("--")?.strip_prefix(long));
+        long.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+            || short.as_ref().is_some_and(|short| word.starts_with(short))
+    });
+    (!given && std::env::var_os(variable).is_some()).then(|| variable.to_owned())
+}
+
 fn carry_out(command: Command) -> Result<u8, CliError> {
     raise_file_limit();
     match command {
-        Command::Run(args) => {
-            let style = output::Style { stream: args.stream, ..style(&args.output, true) };
-            fleet(&args.targets, style, args.maxrc, |configs| operation::run(&args, configs))
-        }
-        Command::Upload(args) => fleet(&args.targets, style(&args.output, false), false, |_| operation::upload(&args)),
-        Command::Download(args) => {
-            fleet(&args.targets, style(&args.output, false), false, |configs| operation::download(&args, configs))
-        }
-        Command::Changes(args) => {
-            fleet(&args.targets, style(&args.output, false), false, |configs| Ok(operation::changes(&args, configs)))
-        }
-        Command::Diff(args) => {
-            fleet(&args.targets, style(&args.output, false), false, |configs| Ok(operation::diff(&args, configs)))
-        }
-        Command::Ping(args) => fleet(&args.targets, style(&args.output, false), false, |_| Ok(operation::ping())),
-        Command::Info(args) => fleet(&args.targets, style(&args.output, false), false, |_| Ok(operation::info())),
+        Command::Run(args) => run_command(*args),
+        Command::Upload(args) => fleet(&args.targets, &args.output, |_| operation::upload(&args)),
+        Command::Download(args) => fleet(&args.targets, &args.output, |configs| operation::download(&args, configs)),
+        Command::Changes(args) => fleet(&args.targets, &args.output, |configs| Ok(operation::changes(&args, configs))),
+        Command::Diff(args) => fleet(&args.targets, &args.output, |configs| Ok(operation::diff(&args, configs))),
+        Command::Ping(args) => fleet(&args.targets, &args.output, |_| Ok(operation::ping())),
+        Command::Info(args) => fleet(&args.targets, &args.output, |_| Ok(operation::info())),
         Command::Agent(args) => agent::serve(args),
     }
 }
@@ -66,23 +81,135 @@ fn raise_file_limit() {
 }
 
 fn style(args: &OutputArgs, command: bool) -> output::Style {
-    output::Style { json: args.json, color: args.color, stream: false, command }
+    let layout = match args {
+        OutputArgs { fold: true, .. } => output::Layout::Folded,
+        OutputArgs { tag: true, .. } => output::Layout::Tagged,
+        _ => output::Layout::Grouped,
+    };
+    output::Style {
+        json: args.json,
+        color: args.color,
+        layout,
+        keep_order: args.keep_order,
+        command,
+        joblog: args.joblog.clone(),
+        append_joblog: false,
+        junit: args.junit.clone(),
+        results: args.results.clone(),
+    }
+}
+
+/// `wsfleet run`, on what a joblog leaves of the targets.
+fn run_command(mut args: RunArgs) -> Result<u8, CliError> {
+    let mut style = style(&args.output, true);
+    if args.run_output.stream {
+        style.layout = output::Layout::Live;
+    }
+    let rest = Rest::load(&args)?;
+    style.append_joblog = rest.is_some();
+    if args.run_output.retry_failed {
+        match rest.as_ref().map_or(Ok(None), |rest| rest.joblog.failed_command())? {
+            Some(command) => args.words = vec![command.to_owned()],
+            None => return Ok(nothing_left("nothing in the joblog failed")),
+        }
+    }
+    let how = How { style, progress: args.output.progress, largest_remote: args.maxrc };
+    fleet_with(&args.targets, how, |configs| {
+        let mut prepared = operation::run(&args, configs)?;
+        if let Some(rest) = rest {
+            rest.leave(&mut prepared.spec, configs);
+        }
+        Ok(prepared)
+    })
+}
+
+/// What a joblog leaves to be done.
+struct Rest {
+    joblog: output::Resume,
+    again: Again,
+}
+
+/// Which of the targets in a joblog are carried out again.
+enum Again {
+    None,
+    Failed,
+    OnlyFailed,
+}
+
+impl Rest {
+    fn load(args: &RunArgs) -> Result<Option<Self>, CliError> {
+        let again = match &args.run_output {
+            RunOutputArgs { resume: true, .. } => Again::None,
+            RunOutputArgs { resume_failed: true, .. } => Again::Failed,
+            RunOutputArgs { retry_failed: true, .. } => Again::OnlyFailed,
+            _ => return Ok(None),
+        };
+        let Some(path) = &args.output.joblog else { return Ok(None) };
+        let note = |note: &str| drop(writeln!(std::io::stderr(), "wsfleet: {note}"));
+        Ok(Some(Self { joblog: output::Resume::load(path, note)?, again }))
+    }
+
+    /// Takes out of a run what is not to be carried out again.
+    fn leave(&self, spec: &mut RunSpec, configs: &mut Vec<WorkspaceConfig>) {
+        let commands = output::Commands::of_run(spec);
+        match &mut spec.work {
+            Work::Each(_) => configs.retain(|config| self.has(&config.name, commands.of_all())),
+            Work::Jobs(jobs) => jobs.retain(|job| {
+                job.name.as_ref().is_none_or(|name| commands.of_job(name).is_none_or(|command| self.has(name, command)))
+            }),
+        }
+    }
+
+    fn has(&self, target: &str, command: &str) -> bool {
+        let ended = self.joblog.outcome(target, command);
+        match self.again {
+            Again::None => ended.is_none(),
+            Again::Failed => ended != Some(crate::Outcome::Succeeded),
+            Again::OnlyFailed => ended.is_some_and(|outcome| outcome != crate::Outcome::Succeeded),
+        }
+    }
+}
+
+fn nothing_left(why: &str) -> u8 {
+    let _ = writeln!(std::io::stderr(), "wsfleet: nothing to do: {why}");
+    exit::SUCCESS
+}
+
+/// How a run is shown, and what its exit code is made of.
+struct How {
+    style: output::Style,
+    progress: ProgressKind,
+    largest_remote: bool,
+}
+
+/// Carries one operation out, shown in the usual way.
+fn fleet(
+    args: &TargetArgs,
+    output: &OutputArgs,
+    prepare: impl FnOnce(&mut Vec<crate::WorkspaceConfig>) -> Result<Prepared, CliError>,
+) -> Result<u8, CliError> {
+    let how = How { style: style(output, false), progress: output.progress, largest_remote: false };
+    fleet_with(args, how, prepare)
 }
 
 /// Carries one operation out on the workspaces that are meant. All that can be wrong with the request is found before
 /// anything is sent.
-fn fleet(
+fn fleet_with(
     args: &TargetArgs,
-    style: output::Style,
-    largest_remote: bool,
+    how: How,
     prepare: impl FnOnce(&mut Vec<crate::WorkspaceConfig>) -> Result<Prepared, CliError>,
 ) -> Result<u8, CliError> {
+    let How { style, progress, largest_remote } = how;
     let interrupt = Interrupt::listen()?;
     let mut agents = LocalAgents::default();
     let mut configs = targets::configs(args, &mut agents, &interrupt)?;
     let Prepared { spec } = prepare(&mut configs)?;
-    let spec = spec.with_fanout(args.fanout as usize);
-    let code = run::carry_out(configs, spec, output::sink(&style), largest_remote, &interrupt);
+    if configs.is_empty() || matches!(&spec.work, Work::Jobs(jobs) if jobs.is_empty()) {
+        agents.stop();
+        return Ok(nothing_left("the joblog leaves none of the targets"));
+    }
+    let spec = spec.with_fanout(args.fanout as usize).with_stream_output(style.takes_output());
+    let code = run::carry_out(configs, run::Request { spec, style, progress, largest_remote }, &interrupt);
     agents.stop();
     code
 }

@@ -8,12 +8,17 @@ use std::{
 };
 
 use futures::future::join_all;
+use rustix::process::{getpid, getppid, getsid, kill_process};
 use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use super::{error::CliError, exit};
+use super::{
+    error::CliError,
+    exit,
+    output::{Progress, Screen, can_draw},
+};
 use crate::agent::AgentHandle;
 
 /// Ctrl-C, SIGTERM and SIGHUP: the first stops what runs and lets the program report it, the second ends the program. As long
@@ -32,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 struct State {
     interrupted: bool,
     cancel: Option<Box<dyn Fn() + Send>>,
+    screen: Screen,
+    progress: Progress,
     remove_when_leaving: Vec<PathBuf>,
     stop_when_leaving: Vec<Arc<AgentHandle>>,
 }
@@ -49,9 +56,9 @@ impl Interrupt {
         let taken = interrupt.clone();
         let take = move || {
             runtime.block_on(async {
-                signals.next().await;
+                signals.end(&taken).await;
                 taken.first();
-                signals.next().await;
+                signals.end(&taken).await;
                 taken.second();
             });
         };
@@ -73,6 +80,12 @@ impl Interrupt {
         started
     }
 
+    /// Names what is drawn on the terminal, which signals must find undisturbed, and what is told of a run when asked.
+    pub(super) fn show(&self, screen: Screen, progress: Progress) {
+        let mut state = self.lock();
+        (state.screen, state.progress) = (screen, progress);
+    }
+
     /// Names a directory that has no other way to be removed when the program leaves at once.
     pub(super) fn remove_when_leaving(&self, directory: &Path) {
         self.lock().remove_when_leaving.push(directory.to_owned());
@@ -92,12 +105,43 @@ impl Interrupt {
             state.leave();
         };
         cancel();
+        let screen = state.screen.clone();
         drop(state);
-        let _ = writeln!(io::stderr(), "wsfleet: stopping; once more leaves at once, with commands left running");
+        tell(screen, "wsfleet: stopping; once more leaves at once, with commands left running".to_owned());
     }
 
     fn second(&self) -> ! {
-        self.lock().leave()
+        let state = self.lock();
+        let screen = state.screen.clone();
+        let (cleared, wait) = mpsc::channel();
+        // A terminal that takes nothing must not keep the program from leaving.
+        let clear = move || {
+            screen.clear();
+            let _ = cleared.send(());
+        };
+        if thread::Builder::new().spawn(clear).is_ok() {
+            let _ = wait.recv_timeout(Duration::from_millis(200));
+        }
+        state.leave()
+    }
+
+    /// Tells what runs now.
+    fn report(&self) {
+        let state = self.lock();
+        let (screen, progress) = (state.screen.clone(), state.progress.clone());
+        drop(state);
+        tell(screen, progress.report());
+    }
+
+    /// Stops this process until the shell lets it go on, with nothing left on the terminal meanwhile.
+    fn pause(&self) {
+        let screen = self.lock().screen.clone();
+        // Without a shell that knows of this process nobody would ever let it go on.
+        let has_shell =
+            getppid().is_some_and(|parent| matches!((getsid(Some(parent)), getsid(None)), (Ok(a), Ok(b)) if a == b));
+        if has_shell && let Err(error) = screen.aside(|| kill_process(getpid(), rustix::process::Signal::STOP)) {
+            log::warn!("can not stop: {error}");
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -115,6 +159,12 @@ impl State {
         }
         process::exit(i32::from(exit::INTERRUPTED))
     }
+}
+
+/// Prints lines above what is drawn. A terminal that takes nothing must not hold up the next signal.
+fn tell(screen: Screen, lines: String) {
+    let print = move || screen.aside(|| drop(writeln!(io::stderr(), "{lines}")));
+    let _ = thread::Builder::new().name("wsfleet-telling".to_owned()).spawn(print);
 }
 
 /// Stops the agents with their commands, all at once, and gives them up when that takes long.
@@ -137,22 +187,40 @@ struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    report: Signal,
+    /// Absent where nothing is drawn: then the system does what is to be done.
+    pause: Option<Signal>,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
+        let pause = SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw());
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            report: signal(SignalKind::user_defined1())?,
+            pause: can_draw().then(|| signal(pause)).transpose()?,
         })
     }
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+    /// Waits for a signal that ends the program, and does meanwhile what others ask for.
+    async fn end(&mut self, interrupt: &Interrupt) {
+        let Self { interrupt: int, terminate, hangup, report, pause } = self;
+        loop {
+            let paused = async {
+                match pause {
+                    Some(pause) => pause.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = int.recv() => return,
+                _ = terminate.recv() => return,
+                _ = hangup.recv() => return,
+                _ = report.recv() => interrupt.report(),
+                _ = paused => interrupt.pause(),
+            }
         }
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn run(args: &RunArgs, configs: &[WorkspaceConfig]) -> Result<Prepare
             RunSpec::command(Selector::all(), command(args, text)?)
         }
     };
-    Ok(Prepared { spec: policed(spec, &args.policy, args.move_lost_jobs).with_stream_output(args.stream) })
+    Ok(Prepared { spec: policed(spec, &args.policy, args.move_lost_jobs) })
 }
 
 /// Holds a run to what the flags ask for.
@@ -70,6 +70,7 @@ fn policed(spec: RunSpec, policy: &PolicyArgs, move_lost_jobs: bool) -> RunSpec 
 /// A command with the settings of the flags.
 fn command(args: &RunArgs, text: String) -> Result<ExecuteCommand, CliError> {
     let mut command = ExecuteCommand::new(text).with_timeout(args.command_timeout);
+    command.max_output = args.run_output.max_output;
     if let Some(cwd) = &args.cwd {
         command = command.with_cwd(cwd);
     }

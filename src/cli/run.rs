@@ -1,26 +1,48 @@
-use std::io;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use futures::{StreamExt as _, future::try_join_all};
 use tokio::runtime::Builder;
 
 use super::{
+    args::ProgressKind,
     error::CliError,
     exit::{self, Tally},
     interrupt::Interrupt,
-    output::Sink,
+    output::{Commands, Progress, Relay, Style, Unwritten, Watch},
 };
 use crate::{Fleet, RunHandle, RunSpec, WorkspaceConfig, fleet::RunEventKind};
 
-/// Carries a run out on these workspaces, shows it in the sink and returns the exit code.
+/// A run, and how it is shown.
+pub(super) struct Request {
+    pub(super) spec: RunSpec,
+    pub(super) style: Style,
+    pub(super) progress: ProgressKind,
+    /// Whether the largest exit code of a remote command is asked for.
+    pub(super) largest_remote: bool,
+}
+
+/// Carries a run out on these workspaces, shows it and returns the exit code.
 pub(super) fn carry_out(
     configs: Vec<WorkspaceConfig>,
-    spec: RunSpec,
-    mut sink: Box<dyn Sink>,
-    largest_remote: bool,
+    request: Request,
     interrupt: &Interrupt,
 ) -> Result<u8, CliError> {
+    let Request { spec, style, progress: kind, largest_remote } = request;
+    let screen = Watch::screen(kind);
+    let outlets = style.outlets(&Arc::new(Commands::of_run(&spec)), &targets(&configs, &spec), &screen)?;
+    for directory in outlets.iter().filter_map(|outlet| outlet.temporary.as_deref()) {
+        interrupt.remove_when_leaving(directory);
+    }
+    let progress = Progress::default();
+    interrupt.show(screen.clone(), progress.clone());
     let runtime = Builder::new_current_thread().build().map_err(|error| failed(&error))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let fleet =
             Fleet::builder().worker_threads(cores.min(configs.len())).start().map_err(|error| failed(&error))?;
@@ -32,54 +54,83 @@ pub(super) fn carry_out(
             let cancel = run.canceller();
             (run, cancel)
         });
-        let code = follow(run, sink.as_mut(), Tally::new(largest_remote), interrupt).await;
+        let cut_short = Arc::new(AtomicBool::new(false));
+        let relay = Relay::start(outlets, {
+            let (cancel, cut_short) = (Arc::new(run.canceller()), Arc::clone(&cut_short));
+            move || {
+                // Nobody reads on: stop the commands, and see them stopped.
+                cut_short.store(true, Ordering::Relaxed);
+                cancel();
+            }
+        });
+        let relay = relay.map_err(|error| failed(&error))?;
+        let watch = Watch::start(kind, screen, progress.clone()).map_err(|error| failed(&error))?;
+        let ended = follow(run, &relay, &progress, &cut_short, Tally::new(largest_remote), interrupt).await;
         fleet.shutdown().await;
-        code
-    })
+        Ok::<_, CliError>((ended, relay, watch))
+    });
+    let (ended, relay, watch) = ended?;
+    let unwritten = relay.finish();
+    drop(watch);
+    verdict(ended, &unwritten, interrupt)
+}
+
+/// What the process exits with when all is written that could be.
+fn verdict(ended: Ended, unwritten: &[Unwritten], interrupt: &Interrupt) -> Result<u8, CliError> {
+    let Ended { mut tally, finished } = ended;
+    // The signal may have come while a write waited for its reader.
+    tally.interrupted = interrupt.is_interrupted();
+    let broken = |unwritten: &&Unwritten| unwritten.error.kind() != io::ErrorKind::BrokenPipe;
+    match unwritten.iter().find(broken) {
+        Some(Unwritten { what, error }) => Err(CliError::internal(format!("can not write to {what}: {error}"))),
+        None if !finished => Err(CliError {
+            code: exit::INTERNAL_ERROR,
+            message: "the run ended before all targets were reported".into(),
+        }),
+        None => Ok(tally.exit_code()),
+    }
 }
 
 fn failed(error: &io::Error) -> CliError {
     CliError::internal(format!("can not start the runtime: {error}"))
 }
 
-/// Shows the events to the end. The next is taken when the one before is written, so that a reader who is slow slows down
-/// the commands, in place of filling the memory.
+/// What the targets are called, in their order.
+fn targets(configs: &[WorkspaceConfig], spec: &RunSpec) -> Vec<Arc<str>> {
+    match &spec.work {
+        crate::fleet::Work::Each(_) => configs.iter().map(|config| config.name.as_str().into()).collect(),
+        crate::fleet::Work::Jobs(jobs) => jobs.iter().filter_map(|job| job.name.as_deref().map(Into::into)).collect(),
+    }
+}
+
+/// What is known when a run has ended.
+struct Ended {
+    tally: Tally,
+    /// Whether its last event came.
+    finished: bool,
+}
+
+/// Hands the events on to the end.
 async fn follow(
     mut run: RunHandle,
-    sink: &mut dyn Sink,
+    relay: &Relay,
+    progress: &Progress,
+    cut_short: &AtomicBool,
     mut tally: Tally,
     interrupt: &Interrupt,
-) -> Result<u8, CliError> {
-    let mut unshown = None;
+) -> Ended {
     let mut finished = false;
     while let Some(event) = run.next().await {
+        tally.cut_short = cut_short.load(Ordering::Relaxed);
         match &event.kind {
             RunEventKind::TargetFinished(target) => tally.add(target),
             RunEventKind::RunCancelled { reason } => tally.cancelled = Some(*reason),
             _ => {}
         }
         finished |= matches!(event.kind, RunEventKind::RunFinished(_));
-        if unshown.is_some() {
-            continue;
-        }
         tally.interrupted = interrupt.is_interrupted();
-        if let Err(error) = sink.event(&event, tally.exit_code()) {
-            // Nobody reads on: stop the commands, and see them stopped.
-            run.cancel();
-            tally.cut_short = true;
-            unshown = Some(error);
-        }
+        progress.note(&event);
+        relay.send(event, tally.exit_code());
     }
-    // The signal may have come while a write waited for its reader.
-    tally.interrupted = interrupt.is_interrupted();
-    match unshown {
-        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::internal(format!("can not write to stdout: {error}")))
-        }
-        None if !finished => Err(CliError {
-            code: exit::INTERNAL_ERROR,
-            message: "the run ended before all targets were reported".into(),
-        }),
-        _ => Ok(tally.exit_code()),
-    }
+    Ended { tally, finished }
 }

@@ -6,8 +6,8 @@ use super::{Lease, RunHandle, Workspace, fleet_ended};
 use crate::{
     OnRemove, Operation, Snapshot, WorkspaceConfig, WorkspaceError,
     fleet::{
-        Acquire, Add, CancelRun, Drain, DrainReport, Drained, End, Find, FleetStatus, List, Remove, Restore, Run, RunSpec,
-        Runtime, Selector, Snapshots, Status, WorkspaceInfo,
+        Acquire, Add, CancelRun, Drain, DrainReport, Drained, End, Find, FleetStatus, List, Remove, Restore, Run,
+        RunSpec, Runtime, Selector, Snapshots, Status, WorkspaceInfo,
     },
     protocol::EventId,
 };

@@ -62,6 +62,8 @@ fn every_line_of_a_run() {
             "stdout",
             "stderr",
             "timeout_occurred",
+            "stdout_bytes",
+            "stderr_bytes",
             "truncated",
             "duration_ms",
             "attempt",

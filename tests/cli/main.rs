@@ -3,10 +3,14 @@
 
 mod bad_input;
 mod commands;
+mod help;
 mod interrupt;
 mod json;
+mod junit;
 mod policies;
 mod readme;
+mod sinks;
 mod support;
 mod targets;
+mod terminal;
 mod transfers;

@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 pub(super) use agent::AgentArgs;
 pub(super) use duration::parse_duration;
 pub(super) use operations::{ChangesArgs, DiffArgs, DownloadArgs, PlainArgs, UploadArgs};
-pub(super) use output::{ColorWhen, OutputArgs};
+pub(super) use output::{ColorWhen, OutputArgs, ProgressKind, RunOutputArgs};
 pub(super) use run::{PolicyArgs, RunArgs};
 pub(super) use targets::TargetArgs;
 pub(super) use values::{HeaderArg, SecretVariable, Variable};

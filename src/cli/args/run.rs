@@ -2,14 +2,16 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{OutputArgs, SecretVariable, TargetArgs, Variable, duration::parse_duration, rate::parse_rate};
+use super::{
+    OutputArgs, RunOutputArgs, SecretVariable, TargetArgs, Variable, duration::parse_duration, rate::parse_rate,
+};
 use crate::fleet::{LabelCap, MaxFail};
 
 /// Of `run`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RunArgs {
     /// The command and its arguments
-    #[arg(required_unless_present = "jobs", trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(required_unless_present_any = ["jobs", "retry_failed"], trailing_var_arg = true, value_name = "COMMAND")]
     pub(in crate::cli) words: Vec<String>,
 
     #[command(flatten)]
@@ -21,9 +23,8 @@ pub(in crate::cli) struct RunArgs {
     #[command(flatten)]
     pub(in crate::cli) policy: PolicyArgs,
 
-    /// Print output as it comes, each line marked with its workspace
-    #[arg(long, help_heading = "Output")]
-    pub(in crate::cli) stream: bool,
+    #[command(flatten)]
+    pub(in crate::cli) run_output: RunOutputArgs,
 
     /// The directory to run in [default: the workspace's own]
     #[arg(long, value_name = "DIR", help_heading = "Command")]

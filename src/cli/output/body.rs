@@ -17,8 +17,30 @@ const DIFF_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The target's name, how it ended and what can be said of that in few words.
 pub(super) fn headline(target: &TargetFinished) -> String {
-    let mut words = vec![target.outcome.name().to_owned()];
-    match &target.value {
+    headline_of(target.target.label(), target.outcome, target.value.as_ref(), target.duration)
+}
+
+/// The same, of what is called so.
+pub(super) fn headline_of(label: &str, outcome: Outcome, value: Option<&TargetValue>, took: Duration) -> String {
+    let took = match value {
+        // The round trip, which is in the words of the ending.
+        Some(TargetValue::Alive(_)) => String::new(),
+        _ => format!(", {}", duration(took)),
+    };
+    format!("{label}: {}{took}", ending_of(outcome, value))
+}
+
+/// How a target ended, without its name and its time; for one without result the reason.
+pub(super) fn ending_in_words(target: &TargetFinished) -> String {
+    match (&target.value, reason(target)) {
+        (None, Some(reason)) => reason,
+        (value, _) => ending_of(target.outcome, value.as_ref().filter(|value| !matches!(value, TargetValue::Alive(_)))),
+    }
+}
+
+fn ending_of(outcome: Outcome, value: Option<&TargetValue>) -> String {
+    let mut words = vec![outcome.name().to_owned()];
+    match value {
         Some(TargetValue::Command(result)) => {
             if !result.timeout_occurred {
                 words.push(ending(result));
@@ -31,13 +53,10 @@ pub(super) fn headline(target: &TargetFinished) -> String {
         }
         Some(TargetValue::Changes(changes)) => words.push(count(changes.len() as u64, "change")),
         Some(TargetValue::Diff(diff)) if diff.modified == diff.original => words.push("no difference".to_owned()),
-        Some(TargetValue::Alive(round_trip)) => {
-            return format!("{}: {}, {}", target.target.label(), target.outcome, duration(*round_trip));
-        }
+        Some(TargetValue::Alive(round_trip)) => words.push(duration(*round_trip)),
         Some(TargetValue::Diff(_) | TargetValue::Info(_)) | None => {}
     }
-    words.push(duration(target.duration));
-    format!("{}: {}", target.target.label(), words.join(", "))
+    words.join(", ")
 }
 
 /// The lines below the headline, for what has any besides the output of a command.
@@ -96,7 +115,7 @@ fn error_in_words(error: &WorkspaceError) -> String {
 }
 
 /// How much output is missing, if any is.
-fn left_out(result: &CommandResult) -> Option<String> {
+pub(super) fn left_out(result: &CommandResult) -> Option<String> {
     let kept = (result.stdout.len() + result.stderr.len()) as u64;
     let written = result.stdout_bytes + result.stderr_bytes;
     (result.truncated && written > kept).then(|| format!("output cut to {kept} of {written} bytes"))
@@ -133,58 +152,29 @@ fn info_lines(info: &ServerInfo) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::{
         Failure, FileOperationResult, Operation,
-        fleet::{RunEventKind, TargetId},
-        protocol::{EventId, GitChangeStatus},
+        cli::output::sample::{command, target},
+        protocol::GitChangeStatus,
     };
 
-    /// A command that ended.
-    pub(in crate::cli::output) fn command(exit_code: i32, stdout: &str, stderr: &str) -> CommandResult {
-        CommandResult {
-            command: "cmd".into(),
-            exit_code,
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-            timeout_occurred: false,
-            stopped: false,
-            raw_exit_code: Some(exit_code),
-            command_id: EventId::random(),
-            duration: Duration::from_millis(1200),
-            stdout_bytes: stdout.len() as u64,
-            stderr_bytes: stderr.len() as u64,
-            truncated: false,
-            trace: None,
-        }
-    }
-
-    /// A target that ended.
-    pub(in crate::cli::output) fn finished(outcome: Outcome, value: Option<TargetValue>) -> RunEventKind {
-        RunEventKind::TargetFinished(Box::new(target(outcome, value)))
-    }
-
-    fn target(outcome: Outcome, value: Option<TargetValue>) -> TargetFinished {
-        let duration = Duration::from_millis(1500);
-        TargetFinished { target: TargetId::workspace("w1"), outcome, value, error: None, duration, attempt: 1 }
-    }
-
-    fn headline_of(outcome: Outcome, value: TargetValue) -> String {
+    fn headline_with(outcome: Outcome, value: TargetValue) -> String {
         headline(&target(outcome, Some(value)))
     }
 
     #[test]
     fn headlines_say_how_it_ended() {
         let command = command(3, "", "");
-        assert_eq!(headline_of(Outcome::Failed, TargetValue::Command(command.clone())), "w1: failed, exit 3, 1.5 s");
+        assert_eq!(headline_with(Outcome::Failed, TargetValue::Command(command.clone())), "w1: failed, exit 3, 1.5 s");
         let cut = CommandResult { truncated: true, stdout: "ab".into(), stdout_bytes: 900, ..command.clone() };
         assert_eq!(
-            headline_of(Outcome::Failed, TargetValue::Command(cut)),
+            headline_with(Outcome::Failed, TargetValue::Command(cut)),
             "w1: failed, exit 3, output cut to 2 of 900 bytes, 1.5 s"
         );
         let late = CommandResult { timeout_occurred: true, exit_code: -1, ..command };
-        assert_eq!(headline_of(Outcome::TimedOut, TargetValue::Command(late)), "w1: timed_out, 1.5 s");
+        assert_eq!(headline_with(Outcome::TimedOut, TargetValue::Command(late)), "w1: timed_out, 1.5 s");
         let file = FileOperationResult {
             success: true,
             source_path: "a".into(),
@@ -193,14 +183,14 @@ pub(super) mod tests {
             error: None,
             trace: None,
         };
-        assert_eq!(headline_of(Outcome::Succeeded, TargetValue::File(file)), "w1: succeeded, 1 byte to /b, 1.5 s");
+        assert_eq!(headline_with(Outcome::Succeeded, TargetValue::File(file)), "w1: succeeded, 1 byte to /b, 1.5 s");
         let alive = TargetValue::Alive(Duration::from_micros(1500));
-        assert_eq!(headline_of(Outcome::Succeeded, alive), "w1: succeeded, 1.5 ms");
+        assert_eq!(headline_with(Outcome::Succeeded, alive), "w1: succeeded, 1.5 ms");
     }
 
     #[test]
     fn what_has_no_exit_code_is_told_in_words() {
-        let said = |result| headline_of(Outcome::Failed, TargetValue::Command(result));
+        let said = |result| headline_with(Outcome::Failed, TargetValue::Command(result));
         assert_eq!(said(command(-15, "", "")), "w1: failed, killed by signal 15, 1.5 s");
         let never = command(-1, "", "Error executing command: No such file");
         assert_eq!(said(never.clone()), "w1: failed, could not be started, 1.5 s");

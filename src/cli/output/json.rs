@@ -109,6 +109,9 @@ enum Fields<'a> {
         stdout: &'a str,
         stderr: &'a str,
         timeout_occurred: bool,
+        /// How many bytes were written, kept or not.
+        stdout_bytes: u64,
+        stderr_bytes: u64,
         /// Whether output is missing from `stdout` or `stderr`.
         truncated: bool,
     },
@@ -117,8 +120,19 @@ enum Fields<'a> {
     },
 }
 
+/// The fields of a command that never ran.
+const NO_COMMAND: Fields<'_> = Fields::Command {
+    exit_code: None,
+    stdout: "",
+    stderr: "",
+    timeout_occurred: false,
+    stdout_bytes: 0,
+    stderr_bytes: 0,
+    truncated: false,
+};
+
 #[derive(Serialize)]
-struct ErrorFields {
+pub(super) struct ErrorFields {
     kind: &'static str,
     message: String,
     effect: crate::Effect,
@@ -198,9 +212,7 @@ impl<W: Write> JsonLines<W> {
     fn fields<'a>(&self, found: Option<&'a TargetValue>) -> Fields<'a> {
         match found {
             Some(TargetValue::Command(result)) => of_command(result),
-            None if self.command => {
-                Fields::Command { exit_code: None, stdout: "", stderr: "", timeout_occurred: false, truncated: false }
-            }
+            None if self.command => NO_COMMAND,
             other => Fields::Other { value: other.map_or(Value::Null, value) },
         }
     }
@@ -227,6 +239,8 @@ fn of_command(result: &CommandResult) -> Fields<'_> {
         stdout: &result.stdout,
         stderr: &result.stderr,
         timeout_occurred: result.timeout_occurred,
+        stdout_bytes: result.stdout_bytes,
+        stderr_bytes: result.stderr_bytes,
         truncated: result.truncated,
     }
 }
@@ -248,7 +262,7 @@ fn to_value(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_else(|error| json!({ "unprintable": error.to_string() }))
 }
 
-fn error(error: &WorkspaceError) -> ErrorFields {
+pub(super) fn error(error: &WorkspaceError) -> ErrorFields {
     ErrorFields {
         kind: error.kind.name(),
         message: error.kind.to_string(),
@@ -257,7 +271,7 @@ fn error(error: &WorkspaceError) -> ErrorFields {
     }
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+pub(super) fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -266,7 +280,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{ErrorKind, Failure, Operation, cli::output::body::tests as sample, fleet::RunSummary};
+    use crate::{ErrorKind, Failure, Operation, cli::output::sample, fleet::RunSummary};
 
     fn line(kind: RunEventKind, command: bool) -> Value {
         let mut sink = JsonLines::new(Vec::new(), command);
@@ -290,8 +304,8 @@ mod tests {
             line(target, true),
             json!({
                 "event": "target_finished", "workspace": "w1", "outcome": "failed", "exit_code": 3, "stdout": "out\n",
-                "stderr": "err\n", "timeout_occurred": false, "truncated": false, "duration_ms": 1500, "attempt": 1,
-                "error": null,
+                "stderr": "err\n", "timeout_occurred": false, "stdout_bytes": 4, "stderr_bytes": 4, "truncated": false,
+                "duration_ms": 1500, "attempt": 1, "error": null,
             })
         );
     }
@@ -305,7 +319,8 @@ mod tests {
             line(RunEventKind::TargetFinished(target), true),
             json!({
                 "event": "target_finished", "workspace": "w1", "outcome": "unreachable", "exit_code": null, "stdout": "",
-                "stderr": "", "timeout_occurred": false, "truncated": false, "duration_ms": 1500, "attempt": 1,
+                "stderr": "", "timeout_occurred": false, "stdout_bytes": 0, "stderr_bytes": 0, "truncated": false,
+                "duration_ms": 1500, "attempt": 1,
                 "error": { "kind": "unreachable", "message": "unreachable: refused", "effect": "not_sent", "retryable": true },
             })
         );
@@ -332,5 +347,64 @@ mod tests {
         assert_eq!(counts["gone"], 2);
         assert_eq!(counts.values().map(|count| count.as_u64().unwrap()).sum::<u64>(), 2);
         assert_eq!((&line["total"], &line["exit_code"], &line["duration_ms"]), (&json!(2), &json!(4), &json!(20)));
+    }
+
+    /// Every event, twice where it has two forms.
+    fn every_event() -> Vec<RunEventKind> {
+        let job = TargetId { workspace: "w1".into(), job: Some("job-1".into()) };
+        vec![
+            sample::started(2, 64),
+            RunEventKind::TargetsAdded { targets: 1 },
+            RunEventKind::TargetBegan { target: job, attempt: 1 },
+            RunEventKind::TargetStarted { target: TargetId::workspace("w1"), command_id: sample::id(), attempt: 1 },
+            sample::output("w1", OutputStream::Stderr, "a\n"),
+            sample::slow("w1", 60),
+            sample::step("build"),
+            sample::retried("w1"),
+            sample::failed(),
+            sample::unusable("w2"),
+            RunEventKind::RunCancelled { reason: CancelReason::GlobalTimeout },
+            sample::run_finished(&[(Outcome::Failed, 2)], 0, Some(CancelReason::GlobalTimeout)),
+        ]
+    }
+
+    #[test]
+    fn every_event_as_a_line() {
+        let mut sink = JsonLines::new(Vec::new(), true);
+        for event in sample::events(every_event()) {
+            sink.event(&event, 5).unwrap();
+        }
+        insta::assert_snapshot!("json_lines", String::from_utf8(sink.out).unwrap());
+    }
+
+    /// The fields of an event in the table of the documentation, and whether each is always there.
+    fn documented(event: &str) -> Vec<(String, bool)> {
+        let page = include_str!("../../../docs/events.md");
+        let row = format!("| `{event}` | ");
+        let row = page.lines().find_map(|line| line.strip_prefix(&row)).unwrap_or_else(|| panic!("no row for {event}"));
+        let fields = row.trim_end_matches(" |").split(", ");
+        let result = ["exit_code", "stdout", "stderr", "timeout_occurred", "stdout_bytes", "stderr_bytes", "truncated"];
+        fields
+            .flat_map(|field| match field {
+                "RESULT" => result.iter().map(|name| ((*name).to_owned(), true)).collect(),
+                field => vec![(field.replace(['(', ')', '`'], ""), !field.starts_with('('))],
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_documentation_has_the_fields_of_every_event() {
+        for kind in every_event() {
+            let line = line(kind, true);
+            let event = line["event"].as_str().unwrap();
+            let documented = documented(event);
+            let emitted = line.as_object().unwrap();
+            for name in emitted.keys().filter(|name| *name != "event") {
+                assert!(documented.iter().any(|(field, _)| field == name), "`{name}` of {event} is not documented");
+            }
+            for (field, _) in documented.iter().filter(|(_, always)| *always) {
+                assert!(emitted.contains_key(field), "{event} has no `{field}`");
+            }
+        }
     }
 }
