@@ -27,7 +27,8 @@ pub use error::{Effect, ErrorKind, Failure, Operation, WorkspaceError};
 pub use fleet::{Outcome, RunOperation, RunSpec, Selector};
 pub use handle::{CommandStream, Fleet, FleetBuilder, RunHandle, Workspace};
 pub use workspace::{
-    CommandResult, FileOperationResult, OutputStream, RemoteWorkspace, Snapshot, WorkspaceConfig, messages,
+    CommandResult, FileOperationResult, Health, HealthState, InitConfig, InitPayload, Keepalive, OutputStream,
+    RemoteWorkspace, Snapshot, WorkspaceConfig, messages,
 };
 
 /// The examples of the README, compiled.

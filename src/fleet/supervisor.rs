@@ -17,9 +17,10 @@ use super::{
     run::{self, Run, Target},
 };
 use crate::{
-    ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceConfig, WorkspaceError,
+    ErrorKind, Failure, HealthState, Operation, RemoteWorkspace, WorkspaceConfig, WorkspaceError,
     client::SharedTls,
     messages::{Observe, Shutdown},
+    workspace::HealthLight,
 };
 
 /// How long runs may take to report their targets after the fleet's end was asked for.
@@ -50,6 +51,7 @@ struct Entry {
     number: u64,
     host: String,
     labels: BTreeMap<String, String>,
+    health: HealthLight,
 }
 
 /// What a fleet knows of a workspace.
@@ -62,6 +64,8 @@ pub struct WorkspaceInfo {
     pub host: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// How its server did a moment ago.
+    pub health: HealthState,
 }
 
 /// Adds a workspace.
@@ -119,15 +123,18 @@ impl FleetSupervisor {
         let host = config.connection.host.to_string();
         let (place, arbiter) = self.placement.take();
         let tls = self.tls.clone();
+        let health = HealthLight::default();
+        let light = health.clone();
         // The closure runs on the arbiter, which is where the client has to be made.
-        let address = RemoteWorkspace::start_in_arbiter(&arbiter, move |_| RemoteWorkspace::new(config, &tls));
+        let address =
+            RemoteWorkspace::start_in_arbiter(&arbiter, move |_| RemoteWorkspace::new(config, &tls).showing_on(light));
         if !address.connected() {
             self.placement.give_back(place);
             let reason = "the runtime's threads have ended".to_owned();
             return Err(Failure::not_sent(ErrorKind::Stopped { reason }));
         }
         self.added += 1;
-        let entry = Entry { address: address.clone(), place, number: self.added, host, labels };
+        let entry = Entry { address: address.clone(), place, number: self.added, host, labels, health };
         self.workspaces.insert(name, entry);
         Ok(address)
     }
@@ -213,6 +220,7 @@ impl Handler<List> for FleetSupervisor {
             name: name.clone(),
             host: entry.host.clone(),
             labels: entry.labels.clone(),
+            health: entry.health.state(),
         };
         MessageResult(selected.map(info).collect())
     }

@@ -23,7 +23,7 @@ pub use file::{HomeReply, SubdirEntry, SubdirPage, Success, UploadReply};
 pub use git::{GitChange, GitChangeStatus, GitCommit, GitCommitPage, GitDiff};
 pub use head::{CommandHead, MARKER, SUPERSEDED_EXIT_CODE};
 pub use id::{EventId, InvalidEventId};
-pub use server::{AliveReply, ReadyReply, ServerInfo};
+pub use server::{AliveReply, InitStatus, ReadyReply, ServerInfo};
 
 /// The header that carries the session key.
 pub const SESSION_KEY_HEADER: &str = "X-Session-API-Key";

@@ -5,7 +5,7 @@ use std::{
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, MessageResult, ResponseFuture};
 
-use super::{Snapshot, WorkspaceConfig, core::Core, messages::*, steps};
+use super::{HealthLight, Snapshot, WorkspaceConfig, attendant, core::Core, health, messages::*, steps};
 use crate::{Failure, WorkspaceError, client::SharedTls};
 
 /// The smallest bound of the mailbox.
@@ -36,6 +36,12 @@ impl RemoteWorkspace {
     pub fn new(config: WorkspaceConfig, tls: &SharedTls) -> Self {
         Self { core: Core::new(config, tls) }
     }
+
+    /// Shows its health on this light from now on, for other threads to see.
+    pub(crate) fn showing_on(self, light: HealthLight) -> Self {
+        self.core.health.show_on(light);
+        self
+    }
 }
 
 impl Actor for RemoteWorkspace {
@@ -44,11 +50,15 @@ impl Actor for RemoteWorkspace {
     fn started(&mut self, ctx: &mut Self::Context) {
         // The step queue is the bound: with a mailbox that fills up first, senders would lose their order.
         ctx.set_mailbox_capacity(self.core.config.max_queued_steps.max(MAILBOX));
+        if let Some(interval) = self.core.config.probe_interval {
+            actix_rt::spawn(health::while_idle(Rc::downgrade(&self.core), interval));
+        }
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.core.queue.close();
         self.core.closing.cancel();
+        self.core.health.end();
     }
 }
 
@@ -162,7 +172,25 @@ impl Handler<GetServerInfo> for RemoteWorkspace {
 
     fn handle(&mut self, _: GetServerInfo, _: &mut Self::Context) -> Self::Result {
         let core = self.core.clone();
-        named::<GetServerInfo>(self, async move { core.client()?.server_info().await })
+        named::<GetServerInfo>(self, async move { attendant::server_info(&core).await })
+    }
+}
+
+impl Handler<WaitReady> for RemoteWorkspace {
+    type Result = Answer<WaitReady>;
+
+    fn handle(&mut self, WaitReady { timeout }: WaitReady, _: &mut Self::Context) -> Self::Result {
+        let core = self.core.clone();
+        named::<WaitReady>(self, async move { steps::ready::wait_ready(&core, timeout).await })
+    }
+}
+
+impl Handler<Hold> for RemoteWorkspace {
+    type Result = Answer<Hold>;
+
+    fn handle(&mut self, _: Hold, _: &mut Self::Context) -> Self::Result {
+        let held = steps::hold::hold(&self.core);
+        named::<Hold>(self, async move { Ok(held) })
     }
 }
 

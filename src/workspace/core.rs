@@ -9,7 +9,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Snapshot, WorkspaceConfig,
+    attendant::Attendant,
     feed::Feed,
+    health::{LinkObserver, Monitor},
     step_queue::{Permit, Refused, StepQueue},
 };
 use crate::{
@@ -31,6 +33,8 @@ pub(crate) struct Core {
     /// Cancelled when the workspace ends.
     pub(crate) closing: CancellationToken,
     pub(crate) counters: Counters,
+    pub(crate) health: Monitor,
+    pub(crate) attendant: Attendant,
     transport: Transport,
     link: RefCell<Link>,
     /// What goes on although nobody waits for it: the processes of commands that are being ended.
@@ -57,6 +61,7 @@ pub(crate) struct Counters {
     pub(crate) polls: Cell<u64>,
     pub(crate) poll_failures: Cell<u64>,
     pub(crate) starts_recovered: Cell<u64>,
+    pub(crate) keepalives: Cell<u64>,
 }
 
 /// Counts one more.
@@ -81,6 +86,8 @@ impl Core {
             feed: Feed::default(),
             closing: CancellationToken::new(),
             counters: Counters::default(),
+            health: Monitor::default(),
+            attendant: Attendant::default(),
             transport: transport(tls),
             link: RefCell::new(link),
             tasks: TaskTracker::new(),
@@ -95,7 +102,8 @@ impl Core {
         if let Some(client) = &link.client {
             return Ok(client.clone());
         }
-        let client = AgentClient::new(&link.connection, &self.transport, self.config.limits)?;
+        let observer = LinkObserver::of(self);
+        let client = AgentClient::observed(&link.connection, &self.transport, self.config.limits, observer)?;
         link.client = Some(client.clone());
         link.generation += 1;
         actix_rt::spawn(drop_idle_client(Rc::downgrade(self), link.generation));
@@ -110,6 +118,8 @@ impl Core {
     /// Drops the connections. What is under way keeps its own until it ends.
     pub(crate) fn reset_client(&self) {
         self.link.borrow_mut().client = None;
+        self.health.new_link();
+        self.attendant.moved();
     }
 
     /// Goes on under another address, key or headers.
@@ -123,15 +133,20 @@ impl Core {
         std::mem::take(&mut link.replaced).cancel();
         // Another server has another clock.
         self.feed.forget_time();
+        self.health.new_link();
+        self.attendant.moved();
         Ok(())
     }
 
-    /// Waits for a place in the queue; gives up when the caller is gone or the wait is too long.
+    /// Waits for a place in the queue; gives up when the caller is gone or the wait is too long, and at once when the
+    /// server is away.
     pub(crate) async fn turn(
         &self,
         place: Result<impl Future<Output = Result<Permit, Refused>>, Refused>,
         caller: Option<&CancellationToken>,
     ) -> Result<Permit, Failure> {
+        let place = place.map_err(refusal)?;
+        self.health.check()?;
         let limit = self.config.max_queue_wait;
         let gone = async {
             match caller {
@@ -139,23 +154,19 @@ impl Core {
                 None => std::future::pending().await,
             }
         };
-        let turn = async { place?.await };
         let permit = tokio::select! {
             biased;
             () = gone => return Err(stopped("the caller gave up before its turn")),
-            permit = turn => permit,
+            permit = place => permit,
             () = actix_rt::time::sleep(limit) => {
                 return Err(overloaded(format!(
                     "its turn did not come within {limit:?}; send fewer at once, or raise `max_queue_wait`"
                 )));
             }
         };
-        permit.map_err(|refused| match refused {
-            Refused::Full { waiting } => overloaded(format!(
-                "{waiting} steps are waiting already; send fewer at once, or raise `max_queued_steps`"
-            )),
-            Refused::Closed => stopped("the workspace was shut down"),
-        })
+        let permit = permit.map_err(refusal)?;
+        // While this step waited the server may have gone away.
+        self.health.check().map(|()| permit)
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -170,8 +181,20 @@ impl Core {
             polls: self.counters.polls.get(),
             poll_failures: self.counters.poll_failures.get(),
             starts_recovered: self.counters.starts_recovered.get(),
+            keepalives: self.counters.keepalives.get(),
+            health: self.health.health(),
             connected: self.link.borrow().client.is_some(),
         }
+    }
+}
+
+/// Why there is no place for a step.
+fn refusal(refused: Refused) -> Failure {
+    match refused {
+        Refused::Full { waiting } => {
+            overloaded(format!("{waiting} steps are waiting already; send fewer at once, or raise `max_queued_steps`"))
+        }
+        Refused::Closed => stopped("the workspace was shut down"),
     }
 }
 

@@ -5,10 +5,13 @@
 
 mod actor;
 mod ask;
+mod attendant;
 mod compat;
 mod config;
 mod core;
 mod feed;
+mod health;
+mod keepalive;
 pub mod messages;
 mod result;
 mod shell;
@@ -21,7 +24,10 @@ mod watch;
 
 pub use actor::RemoteWorkspace;
 pub(crate) use ask::ask;
-pub use config::WorkspaceConfig;
+pub use config::{InitConfig, InitPayload, WorkspaceConfig};
+pub(crate) use health::HealthLight;
+pub use health::{Health, HealthState};
+pub use keepalive::Keepalive;
 pub(crate) use result::millis;
 pub use result::{CommandResult, FileOperationResult};
 pub use snapshot::Snapshot;

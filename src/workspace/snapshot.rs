@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::Health;
+
 /// How a workspace does, for tests and for operators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -22,6 +24,10 @@ pub struct Snapshot {
     pub poll_failures: u64,
     /// Starts whose answer was lost and that were found again or sent again.
     pub starts_recovered: u64,
+    /// Requests that were sent so far only to keep the sandbox from being reaped as idle.
+    pub keepalives: u64,
+    /// How its server does.
+    pub health: Health,
     /// Whether it holds a client, and so perhaps open connections.
     pub connected: bool,
 }

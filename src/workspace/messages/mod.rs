@@ -12,7 +12,7 @@ pub use command::{
     CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand, Stdin, StopCommand,
 };
 pub(crate) use command::{Execute, Spec};
-pub use control::{Alive, GetServerInfo, Observe, ResetClient, Shutdown, UpdateConnection};
+pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdown, UpdateConnection, WaitReady};
 pub use file::{FileDownload, FileUpload, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
 

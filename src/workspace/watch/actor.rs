@@ -23,6 +23,7 @@ use crate::{
     messages::{CommandEvent, OnDrop, Spec},
     protocol::{BashOutput, CommandHead, EventId},
     workspace::{
+        attendant,
         core::{Core, count},
         feed::{self, Want},
         steps,
@@ -114,6 +115,11 @@ pub(crate) enum Appetite {
 #[rtype(result = "()")]
 pub(crate) struct NewsFailed(pub(crate) Failure);
 
+/// Nobody can tell any more what became of the command, for its server is another now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Lost(pub(crate) Failure);
+
 /// Ends the command. Answered when what can be done to end its processes is done.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -128,7 +134,7 @@ impl CommandWatch {
         watching: Watching,
     ) -> oneshot::Receiver<Result<CommandResult, Failure>> {
         let (reply, result) = oneshot::channel();
-        let (id, server_time) = (started.id, started.server_time);
+        let command = started.clone();
         let watch = Self {
             sink: Sink::new(spec.max_output, watching.events),
             core: core.clone(),
@@ -146,7 +152,8 @@ impl CommandWatch {
             on_drop: watching.on_drop,
         }
         .start();
-        if core.feed.add(id, watch, server_time) {
+        attendant::attend(core);
+        if core.feed.add(&command, watch) {
             actix_rt::spawn(feed::run(Rc::downgrade(core)));
         }
         result
@@ -386,6 +393,14 @@ impl Handler<NewsFailed> for CommandWatch {
             }
             Verdict::GiveUp => self.settle(Err(Failure::done(failure.kind)), ctx),
         }
+    }
+}
+
+impl Handler<Lost> for CommandWatch {
+    type Result = ();
+
+    fn handle(&mut self, Lost(failure): Lost, ctx: &mut Self::Context) {
+        self.settle(Err(failure), ctx);
     }
 }
 
