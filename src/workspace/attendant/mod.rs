@@ -17,7 +17,10 @@ use super::{
     core::{Core, count},
     keepalive::Use,
 };
-use crate::{Failure, protocol::ServerInfo};
+use crate::{
+    ErrorKind, Failure,
+    protocol::{EventId, ServerInfo},
+};
 
 /// How long commands have run before anything is asked on their account. Most have ended by then.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
@@ -85,6 +88,13 @@ impl Attendant {
         if soonest < self.next_look.get() {
             self.next_look.set(soonest);
             self.wake.notify_one();
+        }
+    }
+
+    /// Takes in that the server could not tell of a command. One that runs and is unknown was started by another server.
+    pub(crate) fn missed(&self, core: &Core, id: EventId, failure: &Failure) {
+        if matches!(failure.kind, ErrorKind::NotFound { .. }) && core.feed.watch_of(id).is_some() {
+            self.look_soon();
         }
     }
 
