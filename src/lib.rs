@@ -27,7 +27,8 @@ pub use error::{Effect, ErrorKind, Failure, Operation, WorkspaceError};
 pub use fleet::{Drain, DrainReport, FleetStatus, Outcome, RunOperation, RunSpec, Selector};
 pub use handle::{CommandStream, Fleet, FleetBuilder, JobSender, Lease, LeaseDrop, RunHandle, Workspace};
 pub use workspace::{
-    CommandResult, FileOperationResult, OnRemove, OutputStream, RemoteWorkspace, Snapshot, WorkspaceConfig, messages,
+    CommandResult, FileOperationResult, Health, HealthState, InitConfig, InitPayload, Keepalive, OnRemove,
+    OutputStream, RemoteWorkspace, Snapshot, WorkspaceConfig, messages,
 };
 
 /// The examples of the README, compiled.

@@ -25,6 +25,9 @@ pub struct AgentConfig {
     /// Keys of which a request must carry one in `X-Session-API-Key`. None, the default, lets everyone in, which is
     /// accepted on loopback addresses only.
     pub session_keys: Vec<SecretString>,
+    /// The key that wakes an agent that comes up dormant and waits for its configuration. Default: none, and it comes up
+    /// ready.
+    pub deferred_init: Option<SecretString>,
     /// What is kept of finished commands and their output.
     pub retention: Retention,
     /// What `/server_info` reports as `runtime_idle_timeout_seconds`. The agent itself never ends when idle. Default: none.
@@ -89,6 +92,7 @@ impl Default for AgentConfig {
             port: 0,
             root: None,
             session_keys: Vec::new(),
+            deferred_init: None,
             retention: Retention::default(),
             runtime_idle_timeout: None,
             max_running_commands: 1_000,
@@ -104,11 +108,13 @@ impl Default for AgentConfig {
 
 impl AgentConfig {
     /// The defaults, with what the real server's environment variables say: session keys from `OH_SESSION_API_KEYS_0`,
-    /// `_1` and so on up to the first that is missing, or else from `SESSION_API_KEY`, and
-    /// [`runtime_idle_timeout`](Self::runtime_idle_timeout) from `OH_RUNTIME_IDLE_TIMEOUT_SECONDS`.
+    /// `_1` and so on up to the first that is missing, or else from `SESSION_API_KEY`,
+    /// [`runtime_idle_timeout`](Self::runtime_idle_timeout) from `OH_RUNTIME_IDLE_TIMEOUT_SECONDS`, and where
+    /// `OH_DEFERRED_INIT` is `true` or `1` the key of [`deferred_init`](Self::deferred_init) from `OH_SECRET_KEY`.
     ///
     /// # Errors
-    /// A session key that is not valid Unicode. An empty one counts as missing.
+    /// A key that is not valid Unicode; an empty one counts as missing. Also an agent that would come up dormant and has no
+    /// key to wake it.
     pub fn from_env() -> Result<Self, AgentError> {
         Self::from_variables(|name| std::env::var_os(name))
     }
@@ -126,6 +132,12 @@ impl AgentConfig {
         }
         if config.session_keys.is_empty() {
             config.session_keys.extend(key("SESSION_API_KEY")?);
+        }
+        let deferred = get("OH_DEFERRED_INIT").is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+        if deferred {
+            let name = "OH_SECRET_KEY".to_owned();
+            let problem = "OH_DEFERRED_INIT asks for a key in it, and there is none";
+            config.deferred_init = Some(key(&name)?.ok_or(AgentError::Environment { name, problem })?);
         }
         config.runtime_idle_timeout = get("OH_RUNTIME_IDLE_TIMEOUT_SECONDS")
             .and_then(|value| value.to_str()?.trim().parse::<f64>().ok())
@@ -159,6 +171,20 @@ impl AgentConfig {
     #[must_use]
     pub fn with_session_key(mut self, key: impl Into<SecretString>) -> Self {
         self.session_keys.push(key.into());
+        self
+    }
+
+    /// Comes up dormant, and is woken with this key.
+    #[must_use]
+    pub fn with_deferred_init(mut self, key: impl Into<SecretString>) -> Self {
+        self.deferred_init = Some(key.into());
+        self
+    }
+
+    /// Reports this as the idle time after which it is reaped.
+    #[must_use]
+    pub fn with_runtime_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.runtime_idle_timeout = Some(timeout);
         self
     }
 

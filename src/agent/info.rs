@@ -1,15 +1,10 @@
 use std::time::Duration;
 
-use actix_http::ConnectionType;
 use actix_web::{HttpResponse, http::Method, web};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{
-    http::ApiError,
-    routes::{method_not_allowed, on},
-    state::AgentState,
-};
+use super::{routes::on, state::AgentState};
 
 /// The version whose API this is. Clients decide by it which routes exist.
 const COMPATIBLE_VERSION: &str = "1.58.0";
@@ -23,12 +18,6 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     on(config, "/alive", Method::GET, alive);
     on(config, "/health", Method::GET, alive);
     on(config, "/ready", Method::GET, ready);
-    config.service(
-        web::resource("/api/init")
-            .route(web::get().to(init_status))
-            .route(web::post().to(init))
-            .default_service(web::to(|| method_not_allowed(Method::GET))),
-    );
 }
 
 async fn alive() -> HttpResponse {
@@ -37,18 +26,6 @@ async fn alive() -> HttpResponse {
 
 async fn ready() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ready" }))
-}
-
-async fn init_status() -> ApiError {
-    let detail = "server is not running with deferred_init=True; the /api/init endpoint is not available";
-    ApiError::detail(actix_web::http::StatusCode::NOT_FOUND, detail)
-}
-
-/// Refuses without reading what was sent: anyone may ask, and nothing that is sent could change the answer.
-async fn init() -> HttpResponse {
-    let mut response = ApiError::unauthorized().into_response();
-    response.head_mut().set_connection_type(ConnectionType::Close);
-    response
 }
 
 /// The answer of `/server_info`, with its fields in the order of the real server.

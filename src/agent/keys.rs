@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -9,16 +11,21 @@ use super::{
 use crate::protocol::SESSION_KEY_HEADER;
 
 /// The keys of which a request must carry one.
-pub(crate) struct SessionKeys(Vec<SecretString>);
+pub(crate) struct SessionKeys(RefCell<Vec<SecretString>>);
 
 impl SessionKeys {
     pub(crate) fn new(keys: Vec<SecretString>) -> Self {
-        Self(keys)
+        Self(RefCell::new(keys))
+    }
+
+    /// Accepts these keys from now on, and no others.
+    pub(crate) fn replace(&self, keys: Vec<SecretString>) {
+        *self.0.borrow_mut() = keys;
     }
 
     /// Whether everyone is let in.
     pub(crate) fn is_open(&self) -> bool {
-        self.0.is_empty()
+        self.0.borrow().is_empty()
     }
 
     /// Whether this key lets a request in. The time it takes does not tell how much of a wrong key was right.
@@ -27,11 +34,11 @@ impl SessionKeys {
             return true;
         }
         let Some(presented) = presented else { return false };
-        self.0.iter().fold(false, |found, key| found | same_bytes(key.expose_secret().as_bytes(), presented))
+        self.0.borrow().iter().fold(false, |found, key| found | same_bytes(key.expose_secret().as_bytes(), presented))
     }
 }
 
-fn same_bytes(expected: &[u8], presented: &[u8]) -> bool {
+pub(super) fn same_bytes(expected: &[u8], presented: &[u8]) -> bool {
     expected.len() == presented.len()
         && expected.iter().zip(presented).fold(0, |different, (a, b)| different | (a ^ b)) == 0
 }

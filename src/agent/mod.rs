@@ -21,6 +21,11 @@
 //! - An event socket that does not read is closed and holds up nobody.
 //! - Commands read from `/dev/null` and do not inherit `WSFLEET_*`.
 //!
+//! # Deferred init
+//! With [`AgentConfig::deferred_init`] the agent comes up dormant: `/ready` is 200, all below `/api` is 503, and
+//! `POST /api/init` with the key in `X-Init-API-Key` wakes it, once. Of its configuration `session_api_keys` and `env` are
+//! heeded.
+//!
 //! # Limits
 //! A process that empties its environment, leaves its session and outlives its parents before a stop looks for it is not
 //! found. Conversations are not kept: the routes of any conversation reach the one workspace there is.
@@ -43,6 +48,7 @@ mod file;
 mod git;
 mod http;
 mod info;
+mod init;
 mod keys;
 mod routes;
 mod server;

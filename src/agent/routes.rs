@@ -8,13 +8,14 @@ use serde_json::json;
 use super::{
     bash, file, git,
     http::{ApiError, uuid},
-    info,
+    info, init,
     keys::Authorized,
 };
 
 /// Adds every route of the agent.
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     info::configure(config);
+    init::configure(config);
     config.service(
         web::resource("/sockets/bash-events")
             .route(web::get().to(bash::events_socket))

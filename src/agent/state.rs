@@ -12,12 +12,14 @@ use uuid::Uuid;
 use super::{
     AgentConfig,
     bash::{BashLimits, BashService, CommandEnvironment},
+    init::DeferredInit,
     keys::SessionKeys,
 };
 
 /// What the handlers of one agent share. It lives on the agent's thread.
 pub(crate) struct AgentState {
     pub(crate) keys: SessionKeys,
+    pub(crate) init: DeferredInit,
     pub(crate) bash: Rc<BashService>,
     pub(crate) environment: CommandEnvironment,
     pub(crate) instance_id: String,
@@ -45,6 +47,7 @@ impl AgentState {
         let started = Instant::now();
         Self {
             keys: SessionKeys::new(config.session_keys.clone()),
+            init: DeferredInit::new(config.deferred_init.clone()),
             bash: Rc::new(BashService::new(limits, config.root.clone(), environment.clone())),
             environment,
             instance_id: Uuid::new_v4().simple().to_string(),

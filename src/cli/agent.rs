@@ -13,6 +13,12 @@ pub(super) fn serve(args: AgentArgs) -> Result<u8, CliError> {
     if let Some(key) = args.session_api_key {
         config.session_keys = vec![key];
     }
+    if let Some(name) = args.deferred_init_key_env {
+        let key = std::env::var(&name).ok().filter(|key| !key.is_empty());
+        let missing = || CliError::usage(format!("the variable {name} of --deferred-init-key-env is not set"));
+        config = config.with_deferred_init(key.ok_or_else(missing)?);
+    }
+    config.runtime_idle_timeout = args.runtime_idle_timeout.or(config.runtime_idle_timeout);
     let failed = |error: std::io::Error| CliError::internal(format!("can not start the agent server: {error}"));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let served = LocalSet::new().block_on(&runtime, serve_until_signal(config));

@@ -1,6 +1,6 @@
 use std::{fmt, rc::Rc};
 
-use awc::http::header::HeaderMap;
+use awc::http::{StatusCode, header::HeaderMap};
 
 use super::{
     address,
@@ -9,6 +9,7 @@ use super::{
     headers,
     key::SessionKey,
     limits::ClientLimits,
+    observer::Observer,
     pool::{Lent, Pool},
     proxy::Proxy,
     target::Target,
@@ -36,6 +37,7 @@ struct Core {
     api: String,
     short: Pool,
     long: Pool,
+    observer: Option<Rc<dyn Observer>>,
 }
 
 impl AgentClient {
@@ -44,6 +46,25 @@ impl AgentClient {
     /// # Errors
     /// The connection's certificate authorities cannot be read, or one of its texts cannot stand in a request.
     pub fn new(connection: &Connection, transport: &Transport, limits: ClientLimits) -> Result<Self, Failure> {
+        Self::build(connection, transport, limits, None)
+    }
+
+    /// The same, with somebody who hears how each request went.
+    pub(crate) fn observed(
+        connection: &Connection,
+        transport: &Transport,
+        limits: ClientLimits,
+        observer: Rc<dyn Observer>,
+    ) -> Result<Self, Failure> {
+        Self::build(connection, transport, limits, Some(observer))
+    }
+
+    fn build(
+        connection: &Connection,
+        transport: &Transport,
+        limits: ClientLimits,
+        observer: Option<Rc<dyn Observer>>,
+    ) -> Result<Self, Failure> {
         let host = connection.host.host_str().unwrap_or_default();
         let named = match connection.host.port() {
             Some(port) => format!("{host}:{port}"),
@@ -73,6 +94,7 @@ impl AgentClient {
             root,
             short: Pool::default(),
             long: Pool::default(),
+            observer,
         })))
     }
 
@@ -89,6 +111,20 @@ impl AgentClient {
     pub fn rest(&self) {
         self.0.short.close();
         self.0.long.close();
+    }
+
+    /// Tells whoever listens how a request went.
+    pub(super) fn tell(&self, what: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = &self.0.observer {
+            what(&**observer);
+        }
+    }
+
+    /// Tells whoever listens that an answer came, unless its body has to be read to know what it means.
+    pub(super) fn tell_answered(&self, status: StatusCode) {
+        if !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+            self.tell(|observer| observer.answered(status.as_u16()));
+        }
     }
 
     pub(super) fn key(&self) -> Option<&SessionKey> {

@@ -113,13 +113,17 @@ impl AgentClient {
     /// The failure that an answer tells of, its body already read.
     pub(super) fn refusal_with(&self, answer: &ClientResponse, body: &[u8]) -> Failure {
         let headers = answer.headers();
-        status::failure(&Refusal {
+        let failure = status::failure(&Refusal {
             status: answer.status().as_u16(),
             retry_after: header(headers, RETRY_AFTER),
             location: header(headers, LOCATION),
             content_type: header(headers, CONTENT_TYPE),
             body,
-        })
+        });
+        if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::GONE) {
+            self.tell(|observer| observer.failed(&failure));
+        }
+        failure
     }
 
     /// Sends a request and waits for the head of its answer, whatever it says.
@@ -134,6 +138,7 @@ impl AgentClient {
             && call.method == Method::GET
         {
             debug!("{}: {}; once more over a new connection", call.name(), broken.failure);
+            self.tell(|observer| observer.was_cut());
             lent = self.fresh();
             result = self.attempt(call, &lent).await;
         }
@@ -141,8 +146,12 @@ impl AgentClient {
             Ok(answer) => {
                 debug!("{}: {}", call.name(), answer.status());
                 note(answer.status(), &lent.watch);
+                self.tell_answered(answer.status());
             }
-            Err(broken) => debug!("{}: {}", call.name(), broken.failure),
+            Err(broken) => {
+                debug!("{}: {}", call.name(), broken.failure);
+                self.tell(|observer| observer.failed(&broken.failure));
+            }
         }
         result.map(|answer| (answer, lent.watch)).map_err(|broken| broken.failure)
     }

@@ -2,7 +2,7 @@
 
 use super::{agent_client::AgentClient, download::Download, exchange::Call};
 use crate::{
-    Failure,
+    ErrorKind, Failure,
     protocol::{HomeReply, SubdirPage, Success},
 };
 
@@ -50,6 +50,21 @@ impl AgentClient {
     /// As any request.
     pub async fn home(&self) -> Result<HomeReply, Failure> {
         self.ask(Call::get(self, self.api("/file/home"))).await
+    }
+
+    /// Does nothing that a server counts as use, so that its sandbox is not reaped as idle: a folder is asked for as if it
+    /// were a file, which is refused. The home directory would not do; agent servers do not count it.
+    ///
+    /// # Errors
+    /// As any request, but for the refusal.
+    pub async fn show_use(&self, folder: &str) -> Result<(), Failure> {
+        let target = self.api("/file/download").with("path", folder);
+        match self.answer(Call::get(self, target)).await {
+            Ok(_) | Err(Failure { kind: ErrorKind::NotFound { .. } | ErrorKind::Rejected { status: 400, .. }, .. }) => {
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// One page of the folders in a folder.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Failure,
-    protocol::{AliveReply, ReadyReply, ServerInfo},
+    protocol::{AliveReply, InitStatus, ReadyReply, ServerInfo},
 };
 
 impl AgentClient {
@@ -57,6 +57,14 @@ impl AgentClient {
     /// As any request.
     pub async fn server_info(&self) -> Result<ServerInfo, Failure> {
         self.ask(Call::get(self, self.root("/server_info"))).await
+    }
+
+    /// Whether the server waits for its configuration. `NotFound` is one that does not.
+    ///
+    /// # Errors
+    /// As any request.
+    pub async fn init_status(&self) -> Result<InitStatus, Failure> {
+        self.ask(Call::get(self, self.root("/api/init"))).await
     }
 
     /// Wakes a server that waits for its configuration, with the key that it was started with.

@@ -58,9 +58,16 @@ impl AgentClient {
         let sending = request.send_body(SizedStream::new(form.length(), stream));
 
         let result = progress.wait(sending, self.limits(), &name).await;
-        let mut answer = result.map_err(|broken| progress.explain(broken))?;
+        let mut answer = match result.map_err(|broken| progress.explain(broken)) {
+            Ok(answer) => answer,
+            Err(failure) => {
+                self.tell(|observer| observer.failed(&failure));
+                return Err(failure);
+            }
+        };
         debug!("{name}: {}", answer.status());
         note(answer.status(), &lent.watch);
+        self.tell_answered(answer.status());
         if !answer.status().is_success() {
             return Err(self.refusal(&mut answer).await);
         }

@@ -29,6 +29,10 @@ pub enum Operation {
     GetServerInfo,
     /// Ask whether the server answers.
     Alive,
+    /// Wait until the server is ready.
+    WaitReady,
+    /// Keep the sandbox from being reaped.
+    Hold,
     /// Drop the connections.
     ResetClient,
     /// Change the address, the key or the headers.
@@ -55,6 +59,8 @@ impl Operation {
             Self::GitCommits => "git_commits",
             Self::GetServerInfo => "get_server_info",
             Self::Alive => "alive",
+            Self::WaitReady => "wait_ready",
+            Self::Hold => "hold",
             Self::ResetClient => "reset_client",
             Self::UpdateConnection => "update_connection",
             Self::AddWorkspace => "add",

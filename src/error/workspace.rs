@@ -45,6 +45,8 @@ impl WorkspaceError {
             | Operation::GitCommits
             | Operation::GetServerInfo
             | Operation::Alive
+            | Operation::WaitReady
+            | Operation::Hold
             | Operation::ResetClient
             | Operation::UpdateConnection
             | Operation::AddWorkspace

@@ -35,8 +35,7 @@ pub(super) async fn guard(core: Rc<Core>, context: Context<RemoteWorkspace>) {
         }
     }
     // Whatever ended the actor: nothing is left that could ask for anything, and what runs has nobody any more.
-    core.queue.close();
-    core.closing.cancel();
+    core.close();
 }
 
 fn give_up(core: &Core, failure: &str) {
@@ -45,6 +44,5 @@ fn give_up(core: &Core, failure: &str) {
         "{failure}, for more than the {most} times within {window:?} that it is started again: \
          the workspace was stopped; remove it, and add it again"
     ));
-    core.queue.close();
-    core.closing.cancel();
+    core.close();
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     RemoteWorkspace, Snapshot, WorkspaceConfig,
     client::SharedTls,
-    workspace::{Core, drain},
+    workspace::{Core, HealthLight, drain, probe_while_idle},
 };
 
 thread_local! {
@@ -30,9 +30,17 @@ struct Roster {
 }
 
 /// Starts a workspace with its guardian on this thread.
-pub(super) fn admit(number: u64, config: WorkspaceConfig, tls: &SharedTls, mailbox: AddressReceiver<RemoteWorkspace>) {
+pub(super) fn admit(
+    number: u64,
+    config: WorkspaceConfig,
+    tls: &SharedTls,
+    light: HealthLight,
+    mailbox: AddressReceiver<RemoteWorkspace>,
+) {
     // It is made here since its client can not leave its thread.
     let core = Core::new(config, tls);
+    core.health.show_on(light);
+    probe_while_idle(&core);
     ROSTER.with_borrow_mut(|roster| roster.workspaces.insert(number, core.clone()));
     actix_rt::spawn(async move {
         let _listed = Listed(number);

@@ -21,10 +21,10 @@ use super::{
     run::{self, Run, RunSpec, Target, Work},
 };
 use crate::{
-    ErrorKind, Failure, Operation, RemoteWorkspace, Snapshot, WorkspaceConfig, WorkspaceError,
+    ErrorKind, Failure, HealthState, Operation, RemoteWorkspace, Snapshot, WorkspaceConfig, WorkspaceError,
     client::SharedTls,
     messages::{Dismiss, Observe, Shutdown},
-    workspace::OnRemove,
+    workspace::{HealthLight, OnRemove},
 };
 
 /// How long runs may take to report their targets after the fleet's end was asked for.
@@ -70,6 +70,7 @@ struct Entry {
     /// The host and port that it is behind.
     authority: std::sync::Arc<str>,
     labels: BTreeMap<String, String>,
+    health: HealthLight,
 }
 
 /// What a fleet knows of a workspace.
@@ -82,6 +83,8 @@ pub struct WorkspaceInfo {
     pub host: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// How its server did a moment ago.
+    pub health: HealthState,
 }
 
 /// Adds a workspace.
@@ -162,14 +165,16 @@ impl FleetSupervisor {
         let tls = self.tls.clone();
         let (sender, mailbox) = channel::channel(FIRST_MAILBOX);
         let (number, address) = (self.added + 1, Addr::new(sender));
-        if !arbiter.spawn_fn(move || roster::admit(number, config, &tls, mailbox)) {
+        let health = HealthLight::default();
+        let light = health.clone();
+        if !arbiter.spawn_fn(move || roster::admit(number, config, &tls, light, mailbox)) {
             self.placement.give_back(place);
             let reason = "the runtime's threads have ended".to_owned();
             return Err(Failure::not_sent(ErrorKind::Stopped { reason }));
         }
         self.added = number;
         self.leases.add(&name, labels.clone());
-        let entry = Entry { address: address.clone(), place, number, host, authority, labels };
+        let entry = Entry { address: address.clone(), place, number, host, authority, labels, health };
         self.workspaces.insert(name, entry);
         Ok(address)
     }
@@ -282,6 +287,7 @@ impl Handler<List> for FleetSupervisor {
             name: name.clone(),
             host: entry.host.clone(),
             labels: entry.labels.clone(),
+            health: entry.health.state(),
         };
         MessageResult(selected.map(info).collect())
     }

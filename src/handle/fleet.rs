@@ -210,7 +210,10 @@ impl Fleet {
         async move {
             let answer = answer.await.map_err(|_| fleet_ended("", Operation::LookUp))?;
             let (guard, address) = answer.map_err(|failure| failure.on("", Operation::LookUp))?;
-            Ok(Lease::new(Workspace::new(guard.name().to_owned(), address, fleet), guard))
+            let workspace = Workspace::new(guard.name().to_owned(), address, fleet);
+            // A workspace that was removed meanwhile needs no keepalive.
+            let held = workspace.hold().await.ok();
+            Ok(Lease::new(workspace, guard, held))
         }
     }
 

@@ -1,5 +1,5 @@
 use super::Workspace;
-use crate::fleet::LeaseGuard;
+use crate::{fleet::LeaseGuard, messages::Held};
 
 /// A workspace that somebody has for themselves: no other lease and no job of a run has it at the same time.
 ///
@@ -10,6 +10,8 @@ use crate::fleet::LeaseGuard;
 pub struct Lease {
     workspace: Workspace,
     guard: LeaseGuard,
+    /// Keeps the sandbox from being reaped although nothing is asked of it.
+    _held: Option<Held>,
 }
 
 /// What becomes of a workspace when its [`Lease`] is dropped.
@@ -23,8 +25,8 @@ pub enum LeaseDrop {
 }
 
 impl Lease {
-    pub(super) const fn new(workspace: Workspace, guard: LeaseGuard) -> Self {
-        Self { workspace, guard }
+    pub(super) const fn new(workspace: Workspace, guard: LeaseGuard, held: Option<Held>) -> Self {
+        Self { workspace, guard, _held: held }
     }
 
     /// The workspace. Clones of the handle still work when the lease has ended; they are not to be used then.

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CommandStream, Fleet};
 use crate::{
-    CommandResult, Connection, FileOperationResult, RemoteWorkspace, Snapshot, WorkspaceError,
+    CommandResult, Connection, FileOperationResult, Health, RemoteWorkspace, Snapshot, WorkspaceError,
     messages::*,
     protocol::{self, EventId, GitChange, GitCommitPage, ServerInfo, Trace},
     workspace::ask,
@@ -214,6 +214,31 @@ impl Workspace {
     /// When it does not answer, with the reason.
     pub fn alive(&self) -> impl Future<Output = Result<Duration, WorkspaceError>> + Send + 'static {
         self.ask(Alive)
+    }
+
+    /// Waits until the server is ready to work, and wakes it where it waits for its
+    /// [configuration](crate::WorkspaceConfig::init).
+    ///
+    /// # Errors
+    /// [`Deadline`](crate::ErrorKind::Deadline) after `timeout`, with the server's last words;
+    /// [`Gone`](crate::ErrorKind::Gone) when another sandbox is behind the address; what the server answers when it does
+    /// not let itself be woken.
+    pub fn wait_ready(&self, timeout: Duration) -> impl Future<Output = Result<(), WorkspaceError>> + Send + 'static {
+        self.ask(WaitReady { timeout })
+    }
+
+    /// How the server does, as the requests so far have told; `None` when the workspace has ended.
+    pub async fn health(&self) -> Option<Health> {
+        self.observe().await.map(|snapshot| snapshot.health)
+    }
+
+    /// Holds the workspace: as long as the answer is kept, its sandbox is
+    /// [kept from being reaped](crate::WorkspaceConfig::keepalive) although no command runs.
+    ///
+    /// # Errors
+    /// When the workspace has ended.
+    pub fn hold(&self) -> impl Future<Output = Result<Held, WorkspaceError>> + Send + 'static {
+        self.ask(Hold)
     }
 
     /// Drops the connections; the next request makes new ones. `reset_client` of the Python class.

@@ -59,6 +59,16 @@ pub struct ReadyReply {
     pub message: Option<String>,
 }
 
+/// The answer of `/api/init`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitStatus {
+    /// `dormant`, `initializing` or `ready`.
+    pub state: String,
+    /// How the last attempt failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

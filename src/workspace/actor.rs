@@ -5,9 +5,10 @@ use futures::FutureExt as _;
 use tokio::sync::oneshot;
 
 use super::{
-    Snapshot, WorkspaceConfig,
+    Snapshot, WorkspaceConfig, attendant,
     core::Core,
     ending::{OnRemove, shut_down},
+    health,
     messages::*,
     steps,
     supervision::panic_text,
@@ -57,12 +58,14 @@ impl Actor for RemoteWorkspace {
     fn started(&mut self, ctx: &mut Self::Context) {
         // The step queue is the bound: with a mailbox that fills up first, senders would lose their order.
         ctx.set_mailbox_capacity(self.core.config.max_queued_steps.max(MAILBOX));
+        if !self.guarded {
+            health::probe_while_idle(&self.core);
+        }
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
         if !self.guarded {
-            self.core.queue.close();
-            self.core.closing.cancel();
+            self.core.close();
         }
     }
 }
@@ -212,7 +215,25 @@ impl Handler<GetServerInfo> for RemoteWorkspace {
 
     fn handle(&mut self, _: GetServerInfo, _: &mut Self::Context) -> Self::Result {
         let core = self.core.clone();
-        named::<GetServerInfo>(self, async move { core.client()?.server_info().await })
+        named::<GetServerInfo>(self, async move { attendant::server_info(&core).await })
+    }
+}
+
+impl Handler<WaitReady> for RemoteWorkspace {
+    type Result = Answer<WaitReady>;
+
+    fn handle(&mut self, WaitReady { timeout }: WaitReady, _: &mut Self::Context) -> Self::Result {
+        let core = self.core.clone();
+        named::<WaitReady>(self, async move { steps::ready::wait_ready(&core, timeout).await })
+    }
+}
+
+impl Handler<Hold> for RemoteWorkspace {
+    type Result = Answer<Hold>;
+
+    fn handle(&mut self, _: Hold, _: &mut Self::Context) -> Self::Result {
+        let held = steps::hold::hold(&self.core);
+        named::<Hold>(self, async move { Ok(held) })
     }
 }
 

@@ -1,6 +1,34 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::client::{ClientLimits, Connection};
+use super::keepalive::Keepalive;
+use crate::client::{ClientLimits, Connection, SessionKey};
+
+/// How a server that waits for its configuration is woken.
+#[derive(Debug, Clone)]
+pub struct InitConfig {
+    /// The key that the server was started with for this purpose (`OH_SECRET_KEY`); not the session key.
+    pub key: SessionKey,
+    /// The configuration, as `POST /api/init` takes it: `session_api_keys`, `env` and so on. It is never printed.
+    pub config: InitPayload,
+}
+
+/// A configuration for a server that waits for one. It may hold keys, and so is never printed.
+#[derive(Clone, Default)]
+pub struct InitPayload(pub serde_json::Value);
+
+impl std::fmt::Debug for InitPayload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InitPayload(..)")
+    }
+}
+
+impl InitConfig {
+    /// Wakes a server with this key and this configuration.
+    #[must_use]
+    pub fn new(key: impl Into<SessionKey>, config: serde_json::Value) -> Self {
+        Self { key: key.into(), config: InitPayload(config) }
+    }
+}
 
 /// Everything that makes a workspace: its name, how its server is reached, and its settings.
 #[derive(Debug, Clone)]
@@ -31,6 +59,17 @@ pub struct WorkspaceConfig {
     /// Without it a lost start is [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown), and a stop reaches what the
     /// server's own stop route reaches.
     pub command_head: bool,
+    /// How a server is woken that waits for its configuration (deferred init). [`WaitReady`](crate::messages::WaitReady)
+    /// does it. Default: none.
+    pub init: Option<InitConfig>,
+    /// How a sandbox is kept from being reaped as idle while a command runs or the workspace is held. Default: a sign of
+    /// use at half the time that the server announces.
+    pub keepalive: Keepalive,
+    /// How often a server is asked whether it is there while nothing else is asked of it, so that its health is known. At
+    /// least 100 ms. Default: none, never. A server that is away is probed in any case.
+    pub probe_interval: Option<Duration>,
+    /// Whether the processes are ended of commands that a restart of their server has orphaned. Default: true.
+    pub kill_orphans: bool,
 }
 
 impl WorkspaceConfig {
@@ -49,6 +88,10 @@ impl WorkspaceConfig {
             max_queue_wait: Duration::from_secs(600),
             max_outage: Duration::from_secs(60),
             command_head: true,
+            init: None,
+            keepalive: Keepalive::Auto,
+            probe_interval: None,
+            kill_orphans: true,
         }
     }
 
@@ -105,6 +148,34 @@ impl WorkspaceConfig {
     #[must_use]
     pub const fn with_command_head(mut self, command_head: bool) -> Self {
         self.command_head = command_head;
+        self
+    }
+
+    /// Sets how a server is woken that waits for its configuration.
+    #[must_use]
+    pub fn with_init(mut self, init: InitConfig) -> Self {
+        self.init = Some(init);
+        self
+    }
+
+    /// Sets how a sandbox in use is kept from being reaped as idle.
+    #[must_use]
+    pub const fn with_keepalive(mut self, keepalive: Keepalive) -> Self {
+        self.keepalive = keepalive;
+        self
+    }
+
+    /// Sets how often a server is asked whether it is there while nothing else is asked of it.
+    #[must_use]
+    pub const fn with_probe_interval(mut self, interval: Duration) -> Self {
+        self.probe_interval = Some(interval);
+        self
+    }
+
+    /// Sets whether processes are ended that a restart of their server has orphaned.
+    #[must_use]
+    pub const fn with_kill_orphans(mut self, kill_orphans: bool) -> Self {
+        self.kill_orphans = kill_orphans;
         self
     }
 

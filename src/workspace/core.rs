@@ -9,7 +9,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Snapshot, WorkspaceConfig,
+    attendant::Attendant,
     feed::Feed,
+    health::{LinkObserver, Monitor},
     step_queue::{Permit, Refused, StepQueue},
     supervision::Record,
 };
@@ -34,6 +36,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     /// What is known of how the actors went.
     pub(crate) record: Record,
+    pub(crate) health: Monitor,
+    pub(crate) attendant: Attendant,
     transport: Transport,
     link: RefCell<Link>,
     /// What goes on although nobody waits for it: the processes of commands that are being ended.
@@ -61,6 +65,7 @@ pub(crate) struct Counters {
     pub(crate) poll_failures: Cell<u64>,
     pub(crate) starts_recovered: Cell<u64>,
     pub(crate) output_bytes: Cell<u64>,
+    pub(crate) keepalives: Cell<u64>,
 }
 
 /// Counts one more.
@@ -86,6 +91,8 @@ impl Core {
             closing: CancellationToken::new(),
             counters: Counters::default(),
             record: Record::default(),
+            health: Monitor::default(),
+            attendant: Attendant::default(),
             transport: transport(tls),
             link: RefCell::new(link),
             tasks: TaskTracker::new(),
@@ -100,7 +107,8 @@ impl Core {
         if let Some(client) = &link.client {
             return Ok(client.clone());
         }
-        let client = AgentClient::new(&link.connection, &self.transport, self.config.limits)?;
+        let observer = LinkObserver::of(self);
+        let client = AgentClient::observed(&link.connection, &self.transport, self.config.limits, observer)?;
         link.client = Some(client.clone());
         link.generation += 1;
         actix_rt::spawn(drop_idle_client(Rc::downgrade(self), link.generation));
@@ -115,6 +123,8 @@ impl Core {
     /// Drops the connections. What is under way keeps its own until it ends.
     pub(crate) fn reset_client(&self) {
         self.link.borrow_mut().client = None;
+        self.health.new_link();
+        self.attendant.moved();
     }
 
     /// Goes on under another address, key or headers.
@@ -128,15 +138,20 @@ impl Core {
         std::mem::take(&mut link.replaced).cancel();
         // Another server has another clock.
         self.feed.forget_time();
+        self.health.new_link();
+        self.attendant.moved();
         Ok(())
     }
 
-    /// Waits for a place in the queue; gives up when the caller is gone or the wait is too long.
+    /// Waits for a place in the queue; gives up when the caller is gone or the wait is too long, and at once when the
+    /// server is away.
     pub(crate) async fn turn(
         &self,
         place: Result<impl Future<Output = Result<Permit, Refused>>, Refused>,
         caller: Option<&CancellationToken>,
     ) -> Result<Permit, Failure> {
+        let place = place.map_err(|refused| self.refusal(refused))?;
+        self.health.check()?;
         let limit = self.config.max_queue_wait;
         let gone = async {
             match caller {
@@ -144,23 +159,36 @@ impl Core {
                 None => std::future::pending().await,
             }
         };
-        let turn = async { place?.await };
         let permit = tokio::select! {
             biased;
             () = gone => return Err(stopped("the caller gave up before its turn")),
-            permit = turn => permit,
+            permit = place => permit,
             () = actix_rt::time::sleep(limit) => {
                 return Err(overloaded(format!(
                     "its turn did not come within {limit:?}; send fewer at once, or raise `max_queue_wait`"
                 )));
             }
         };
-        permit.map_err(|refused| match refused {
+        let permit = permit.map_err(|refused| self.refusal(refused))?;
+        // While this step waited the server may have gone away.
+        self.health.check().map(|()| permit)
+    }
+
+    /// Why there is no place for a step.
+    fn refusal(&self, refused: Refused) -> Failure {
+        match refused {
             Refused::Full { waiting } => overloaded(format!(
                 "{waiting} steps are waiting already; send fewer at once, or raise `max_queued_steps`"
             )),
             Refused::Closed => self.record.refusal(),
-        })
+        }
+    }
+
+    /// Takes no step any more, and ends what runs.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+        self.closing.cancel();
+        self.health.end();
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -180,6 +208,8 @@ impl Core {
             command_restarts: self.record.command_restarts.get(),
             last_failure: self.record.last_failure(),
             stopped: self.record.closed(),
+            keepalives: self.counters.keepalives.get(),
+            health: self.health.health(),
             connected: self.link.borrow().client.is_some(),
         }
     }

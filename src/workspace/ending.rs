@@ -42,8 +42,7 @@ pub(crate) fn shut_down(core: Rc<Core>, on_remove: OnRemove) -> impl Future<Outp
     if on_remove == OnRemove::Detach {
         core.record.detaching.set(true);
     }
-    core.queue.close();
-    core.closing.cancel();
+    core.close();
     async move {
         // A step that is starting a command leaves a command behind that has to be ended as well.
         if actix_rt::time::timeout(STEP_PATIENCE, core.queue.idle()).await.is_err() {

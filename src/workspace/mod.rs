@@ -5,11 +5,14 @@
 
 mod actor;
 mod ask;
+mod attendant;
 mod compat;
 mod config;
 mod core;
 mod ending;
 mod feed;
+mod health;
+mod keepalive;
 pub mod messages;
 mod result;
 mod shell;
@@ -23,10 +26,13 @@ mod watch;
 
 pub use actor::RemoteWorkspace;
 pub(crate) use ask::ask;
-pub use config::WorkspaceConfig;
+pub use config::{InitConfig, InitPayload, WorkspaceConfig};
 pub(crate) use core::Core;
 pub use ending::OnRemove;
 pub(crate) use ending::drain;
+pub use health::{Health, HealthState};
+pub(crate) use health::{HealthLight, probe_while_idle};
+pub use keepalive::Keepalive;
 pub(crate) use result::millis;
 pub use result::{CommandResult, FileOperationResult};
 pub use snapshot::Snapshot;

@@ -26,10 +26,17 @@ pub(crate) fn export(name: &str, value: &str) -> String {
 /// and after a second KILL if they are still there. The variable's name and the id stand apart in the script, so that
 /// it does not find itself.
 pub(crate) fn stop_script(id: EventId) -> String {
+    stop_script_of(&[id])
+}
+
+/// The same for the processes of several commands.
+pub(crate) fn stop_script_of(ids: &[EventId]) -> String {
+    let ids: Vec<String> = ids.iter().map(EventId::to_string).collect();
     format!(
-        r#"name={variable}; id={id}; self=$$
+        r#"name={variable}; patterns=; self=$$
+for id in {ids}; do patterns="$patterns -e $name=$id"; done
 groups() {{
-  for file in $(grep -lsF "$name=$id" /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null); do
+  for file in $(grep -lsF $patterns /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null); do
     dir=${{file%/*}}
     [ "${{dir#/proc/}}" = "$self" ] && continue
     {{ read -r line < "$dir/stat"; }} 2>/dev/null || continue
@@ -50,6 +57,25 @@ for round in 1 2 3; do
   sleep 0.1
 done
 exit 1"#,
+        variable = CommandHead::VARIABLE,
+        ids = ids.join(" "),
+    )
+}
+
+/// A script that lists the processes of all commands: first a line `server` with the process that runs the script, then
+/// a line for each process with its command's id and its parent.
+pub(crate) fn scan_script() -> String {
+    format!(
+        r#"name={variable}; echo "server $PPID"
+set -- /proc/[0-9]*/environ /proc/[0-9]*/cmdline
+marks=$(grep -HasoE "$name=[0-9a-f]{{32}}" "$@" 2>/dev/null)
+[ -n "$marks" ] || marks=$(grep -HsoE "$name=[0-9a-f]{{32}}" "$@" 2>/dev/null)
+for mark in $marks; do
+  dir=${{mark%/*}}
+  {{ read -r line < "$dir/stat"; }} 2>/dev/null || continue
+  set -- ${{line##*) }}
+  [ "$1" = Z ] || echo "${{mark##*=}} $2"
+done | sort -u"#,
         variable = CommandHead::VARIABLE,
     )
 }
@@ -101,6 +127,41 @@ mod tests {
         assert!(other.try_wait().unwrap().is_none());
         sh(&stop_script(id));
         other.wait().unwrap();
+    }
+
+    #[test]
+    fn the_stop_script_of_many_ends_many_and_no_others() {
+        let mut running: Vec<_> = (0..3).map(|_| running("sleep 1000")).collect();
+        let (mut other, id) = running.pop().unwrap();
+        let ids: Vec<_> = running.iter().map(|(_, id)| *id).collect();
+        assert_eq!(sh(&stop_script_of(&ids)), "2\n");
+        for (mut child, _) in running {
+            assert!(!child.wait().unwrap().success());
+        }
+        assert!(other.try_wait().unwrap().is_none());
+        sh(&stop_script(id));
+        other.wait().unwrap();
+    }
+
+    #[test]
+    fn the_scan_lists_commands_with_their_parents_and_not_itself() {
+        let (mut child, id) = running("sleep 1000 & wait");
+        let own = std::process::id();
+        let expected = format!("{id} {own}");
+        let give_up = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let found = loop {
+            let found = sh(&scan_script());
+            // The shell may not have got as far as its child.
+            if found.matches(&id.to_string()).count() == 2 || std::time::Instant::now() > give_up {
+                break found;
+            }
+        };
+        sh(&stop_script(id));
+        child.wait().unwrap();
+        assert_eq!(found.lines().next(), Some(format!("server {own}").as_str()));
+        assert!(found.lines().any(|line| line == expected), "{found}");
+        assert!(found.contains(&format!("{id} {}", child.id())), "{found}");
+        assert!(!sh(&scan_script()).contains(&id.to_string()));
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::Health;
+
 /// How a workspace does, for tests and for operators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -37,6 +39,10 @@ pub struct Snapshot {
     /// Why it takes no further step, when it takes none: it is being drained or removed, or its actor panicked too often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
+    /// Requests that were sent so far only to keep the sandbox from being reaped as idle.
+    pub keepalives: u64,
+    /// How its server does.
+    pub health: Health,
     /// Whether it holds a client, and so perhaps open connections.
     pub connected: bool,
 }

@@ -10,6 +10,7 @@ mod connections;
 mod differential;
 mod files;
 mod git;
+mod health;
 mod lost_starts;
 mod order;
 mod output;
@@ -35,6 +36,7 @@ const THEMES: &[(&str, &[case::Case])] = &[
     ("order", order::CASES),
     ("secrets", secrets::CASES),
     ("connections", connections::CASES),
+    ("health", health::CASES),
     ("lost_starts", lost_starts::CASES),
     ("differential", differential::CASES),
 ];

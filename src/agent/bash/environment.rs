@@ -1,6 +1,6 @@
 use std::{
     ffi::{OsStr, OsString},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use tokio::process::Command;
@@ -23,7 +23,7 @@ const SECRETS: [&str; 6] = [
 /// The environment that commands get: that of the agent when it started, without session keys and without what is meant for
 /// workspace-fleet itself.
 #[derive(Debug, Clone)]
-pub(crate) struct CommandEnvironment(Arc<[(OsString, OsString)]>);
+pub(crate) struct CommandEnvironment(Arc<RwLock<Vec<(OsString, OsString)>>>);
 
 impl CommandEnvironment {
     /// Takes the environment of this process for commands of the agent that listens on this port.
@@ -38,12 +38,21 @@ impl CommandEnvironment {
             set(&mut kept, "AI_AGENT", "openhands".into());
         }
         set(&mut kept, "OH_INTERNAL_SERVER_URL", format!("http://127.0.0.1:{port}").into());
-        Self(kept.into())
+        Self(Arc::new(RwLock::new(kept)))
+    }
+
+    /// Adds variables for all that is started from now on.
+    pub(in crate::agent) fn add(&self, variables: impl Iterator<Item = (OsString, OsString)>) {
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for (name, value) in variables {
+            set(&mut kept, &name, value);
+        }
     }
 
     /// Gives it to a process.
     pub(crate) fn apply(&self, command: &mut Command) {
-        command.env_clear().envs(self.0.iter().map(|(name, value)| (name, value)));
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        command.env_clear().envs(kept.iter().map(|(name, value)| (name, value)));
     }
 
     /// Gives it to a process, marked as part of a command.
@@ -58,7 +67,8 @@ fn is_private(name: &OsStr) -> bool {
     name.starts_with("WSFLEET_") || name.starts_with("OH_SESSION_API_KEYS_") || SECRETS.contains(&name.as_ref())
 }
 
-fn set(variables: &mut Vec<(OsString, OsString)>, name: &str, value: OsString) {
+fn set(variables: &mut Vec<(OsString, OsString)>, name: impl AsRef<OsStr>, value: OsString) {
+    let name = name.as_ref();
     variables.retain(|(other, _)| other != name);
     variables.push((name.into(), value));
 }
@@ -82,7 +92,8 @@ mod tests {
     fn secrets_and_our_own_variables_are_left_out() {
         let given = ["A", "WSFLEET_X", "OH_SESSION_API_KEYS_0", "SESSION_API_KEY", "OH_SECRET_KEY", "AI_AGENT"];
         let given = given.iter().map(|name| (OsString::from(name), OsString::from(" ")));
-        let kept = CommandEnvironment::of(given, 7).0;
+        let environment = CommandEnvironment::of(given, 7);
+        let kept = environment.0.read().unwrap();
         let names: Vec<_> =
             kept.iter().map(|(name, value)| format!("{}={}", name.display(), value.display())).collect();
         assert_eq!(names, ["A= ", "AI_AGENT=openhands", "OH_INTERNAL_SERVER_URL=http://127.0.0.1:7"]);

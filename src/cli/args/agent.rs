@@ -24,6 +24,18 @@ pub(in crate::cli) struct AgentArgs {
     /// everybody who can list the processes of this machine.
     #[arg(long, value_name = "KEY", value_parser = secret)]
     pub(in crate::cli) session_api_key: Option<SecretString>,
+
+    /// Come up dormant and wait for POST /api/init, with the key that this variable of the environment holds
+    ///
+    /// As OH_DEFERRED_INIT=true does, with the key in OH_SECRET_KEY.
+    #[arg(long, value_name = "VARIABLE")]
+    pub(in crate::cli) deferred_init_key_env: Option<String>,
+
+    /// The idle time to announce as the one after which whoever runs this agent ends it [default: none]
+    ///
+    /// As OH_RUNTIME_IDLE_TIMEOUT_SECONDS does. The agent itself never ends when idle.
+    #[arg(long, value_name = "DURATION", value_parser = super::duration::parse_duration)]
+    pub(in crate::cli) runtime_idle_timeout: Option<std::time::Duration>,
 }
 
 fn secret(text: &str) -> Result<SecretString, String> {

@@ -13,8 +13,8 @@ use actix::Addr;
 use futures::channel::oneshot;
 use jiff::Timestamp;
 
-use super::watch::CommandWatch;
-use crate::protocol::EventId;
+use super::watch::{CommandWatch, Started};
+use crate::protocol::{CommandHead, EventId};
 pub(crate) use plan::Want;
 pub(crate) use search::{Pages, find_command, last_output, read_all};
 
@@ -41,12 +41,30 @@ struct Watched {
     started: Timestamp,
     /// How many shared searches in a row have served it.
     shared: u32,
+    at: Instant,
+    head: Option<CommandHead>,
+}
+
+/// A command that is watched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WatchedCommand {
+    pub(crate) id: EventId,
+    /// When its start was answered.
+    pub(crate) at: Instant,
+    /// What was put before it.
+    pub(crate) head: Option<CommandHead>,
 }
 
 impl Feed {
     /// How many commands are watched.
     pub(crate) fn len(&self) -> usize {
         self.0.borrow().watched.len()
+    }
+
+    /// The commands that are watched.
+    pub(crate) fn watched(&self) -> Vec<WatchedCommand> {
+        let of = |(id, watched): (&EventId, &Watched)| WatchedCommand { id: *id, at: watched.at, head: watched.head };
+        self.0.borrow().watched.iter().map(of).collect()
     }
 
     /// The child that watches a command.
@@ -61,9 +79,10 @@ impl Feed {
 
     /// Adds a child. Returns whether the feed's task has to be started.
     #[must_use]
-    pub(crate) fn add(&self, id: EventId, watch: Addr<CommandWatch>, started: Timestamp) -> bool {
+    pub(crate) fn add(&self, command: &Started, watch: Addr<CommandWatch>) -> bool {
         let mut state = self.0.borrow_mut();
-        state.watched.insert(id, Watched { watch, want: None, started, shared: 0 });
+        let Started { id, head, at, server_time, .. } = *command;
+        state.watched.insert(id, Watched { watch, want: None, started: server_time, shared: 0, at, head });
         !std::mem::replace(&mut state.running, true)
     }
 

@@ -109,6 +109,7 @@ async fn carry_out(core: &Rc<Core>, plan: Plan) {
             Err(Failure::not_sent(ErrorKind::Unreachable { reason }))
         }
     };
+    core.attendant.searched(result.is_ok());
     if let Err(failure) = result {
         count(&core.counters.poll_failures);
         log::debug!("{}: search for output failed: {failure}", core.config.name);

@@ -22,6 +22,30 @@ pub struct GetServerInfo;
 
 ask!(GetServerInfo => ServerInfo, Operation::GetServerInfo);
 
+/// Waits until the server is ready to work, and wakes it where it waits for its
+/// [configuration](crate::WorkspaceConfig::init). Answered at the latest after `timeout`. Not a step.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct WaitReady {
+    /// How long to wait.
+    pub timeout: Duration,
+}
+
+ask!(WaitReady => (), Operation::WaitReady);
+
+/// Holds the workspace: as long as the answer is kept, the sandbox is
+/// [kept from being reaped](crate::WorkspaceConfig::keepalive) although no command runs. Not a step.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Hold;
+
+ask!(Hold => Held, Operation::Hold);
+
+/// A workspace that is held. It is let go when this is dropped, on whatever thread.
+#[derive(Debug)]
+#[must_use = "dropping it lets the workspace go"]
+pub struct Held {
+    pub(crate) _until_dropped: tokio_util::sync::DropGuard,
+}
+
 /// Drops the connections; the next request makes new ones. What is under way goes on. Not a step.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct ResetClient;

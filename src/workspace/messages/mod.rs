@@ -14,7 +14,7 @@ pub use command::{
 };
 pub(crate) use command::{Execute, Spec};
 pub(crate) use control::Dismiss;
-pub use control::{Alive, GetServerInfo, Observe, ResetClient, Shutdown, UpdateConnection};
+pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdown, UpdateConnection, WaitReady};
 pub use file::{FileDownload, FileUpload, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
 pub use traced::Traced;

@@ -145,7 +145,7 @@ pub(crate) async fn output(core: &Rc<Core>, id: EventId) -> Result<CommandOutput
         match assembly.progress() {
             Progress::Running if assembly.is_empty() => {
                 // Without any output the command may also be one that the server does not know.
-                client.bash_event(id).await?;
+                client.bash_event(id).await.inspect_err(|failure| core.attendant.missed(core, id, failure))?;
                 return Ok(output);
             }
             Progress::Running => return Ok(output),

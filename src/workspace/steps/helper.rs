@@ -10,7 +10,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs a small command of the runtime's own to its end.
-pub(super) async fn run(core: &Rc<Core>, command: String) -> Result<BashOutput, Failure> {
+pub(crate) async fn run(core: &Rc<Core>, command: String) -> Result<BashOutput, Failure> {
     let start = StartBashCommand { command, cwd: None, timeout: PATIENCE.as_secs().cast_signed() };
     core.client()?.execute_bash_command(&start, PATIENCE + Duration::from_secs(5)).await
 }

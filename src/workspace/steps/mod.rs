@@ -3,8 +3,10 @@
 pub(crate) mod command;
 pub(crate) mod file;
 pub(crate) mod git;
-mod helper;
+pub(crate) mod helper;
+pub(crate) mod hold;
 mod private;
+pub(crate) mod ready;
 mod recover;
 mod start;
 pub(crate) mod stop;

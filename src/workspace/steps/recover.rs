@@ -20,6 +20,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// How long the fate of a command is looked into that nobody waits for any more.
 const HURRIED: Duration = Duration::from_secs(5);
 
+/// How long a command is looked for on a server that has never answered anything, or nothing but server errors.
+const NEVER_ANSWERED: Duration = Duration::from_secs(2);
+
 /// What became of a command whose start was not answered.
 pub(super) enum Recovered {
     /// It was started; `forbidden` when it was found only after its start had been forbidden.
@@ -64,6 +67,7 @@ struct Retry<'a> {
     head: CommandHead,
     lost: &'a Failure,
     caller: &'a CancellationToken,
+    began: Instant,
     give_up: Instant,
     hurried: bool,
     wait: Duration,
@@ -71,8 +75,9 @@ struct Retry<'a> {
 
 impl<'a> Retry<'a> {
     fn new(core: &'a Rc<Core>, head: CommandHead, lost: &'a Failure, caller: &'a CancellationToken) -> Self {
-        let give_up = Instant::now() + core.config.max_outage;
-        Self { core, head, lost, caller, give_up, hurried: false, wait: FIRST_WAIT }
+        let began = Instant::now();
+        let give_up = began + core.config.max_outage;
+        Self { core, head, lost, caller, began, give_up, hurried: false, wait: FIRST_WAIT }
     }
 
     async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
@@ -81,21 +86,44 @@ impl<'a> Retry<'a> {
     ) -> Result<T, Failure> {
         loop {
             self.hurry_if_abandoned();
-            let bound = self.give_up.saturating_duration_since(Instant::now());
+            let give_up = self.give_up();
+            let bound = give_up.saturating_duration_since(Instant::now());
             let failure = match actix_rt::time::timeout(bound, request()).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(failure)) => failure,
+                Err(_) if !self.core.health.has_answered() => return Err(self.never_answered()),
                 Err(_) => return Err(self.unknown("no answer came in time")),
             };
             if !failure.kind.is_transient() {
                 return Err(self.refused(failure));
             }
-            if Instant::now() + self.wait > self.give_up {
-                return Err(self.unknown(&failure));
+            if Instant::now() + self.wait > self.give_up() {
+                return Err(if self.core.health.has_answered() {
+                    self.unknown(&failure)
+                } else {
+                    self.never_answered()
+                });
             }
             actix_rt::time::sleep(self.wait.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
             self.wait = (self.wait * 2).min(LONGEST_WAIT);
         }
+    }
+
+    /// Until when to try. A server that has answered before is given the whole time; one from which nothing but silence
+    /// or server errors ever came has most likely not started the command either.
+    fn give_up(&self) -> Instant {
+        if self.core.health.has_answered() { self.give_up } else { self.give_up.min(self.began + NEVER_ANSWERED) }
+    }
+
+    /// The start's own failure, where the server has never answered anything.
+    fn never_answered(&self) -> Failure {
+        let kind = match &self.lost.kind {
+            ErrorKind::Deadline { .. } => {
+                ErrorKind::Unreachable { reason: format!("{}; the server has never answered anything", self.lost.kind) }
+            }
+            kind => kind.clone(),
+        };
+        Failure { kind, effect: self.lost.effect }
     }
 
     fn hurry_if_abandoned(&mut self) {

@@ -25,6 +25,7 @@ use crate::{
     messages::{CommandEvent, OnDrop, Spec},
     protocol::{BashOutput, CommandHead, EventId},
     workspace::{
+        attendant,
         core::{Core, count},
         feed::{self, Want},
         steps,
@@ -136,6 +137,11 @@ pub(crate) enum Appetite {
 #[rtype(result = "()")]
 pub(crate) struct NewsFailed(pub(crate) Failure);
 
+/// Nobody can tell any more what became of the command, for its server is another now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Lost(pub(crate) Failure);
+
 /// Ends the command. Answered when what can be done to end its processes is done.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -150,7 +156,7 @@ impl CommandWatch {
         watching: Watching,
     ) -> oneshot::Receiver<Result<CommandResult, Failure>> {
         let (reply, result) = oneshot::channel();
-        let (id, server_time) = (started.id, started.server_time);
+        let command = started.clone();
         let rest = Rc::new(Cell::new(None));
         let watch = Self {
             sink: Sink::new(spec.max_output, watching.events, watching.follow_output),
@@ -174,8 +180,9 @@ impl CommandWatch {
         count(&core.counters.commands_started);
         let context = Context::new();
         let address = context.address();
-        actix_rt::spawn(guard(core.clone(), id, Guarded::new(context, watch), rest));
-        if core.feed.add(id, address, server_time) {
+        actix_rt::spawn(guard(core.clone(), command.id, Guarded::new(context, watch), rest));
+        attendant::attend(core);
+        if core.feed.add(&command, address) {
             actix_rt::spawn(feed::run(Rc::downgrade(core)));
         }
         result
@@ -535,6 +542,14 @@ impl Handler<NewsFailed> for CommandWatch {
             }
             Verdict::GiveUp => self.settle(Err(Failure::done(failure.kind)), ctx),
         }
+    }
+}
+
+impl Handler<Lost> for CommandWatch {
+    type Result = ();
+
+    fn handle(&mut self, Lost(failure): Lost, ctx: &mut Self::Context) {
+        self.settle(Err(failure), ctx);
     }
 }
 

@@ -9,7 +9,7 @@ mod guard;
 mod outage;
 mod sink;
 
-pub(crate) use actor::{Appetite, CommandWatch, End, News, NewsFailed, Settled, Started, Watching};
+pub(crate) use actor::{Appetite, CommandWatch, End, Lost, News, NewsFailed, Settled, Started, Watching};
 pub(crate) use assembly::{Assembly, Progress};
 pub(crate) use collector::Collector;
 pub(crate) use ending::whole_seconds_up;

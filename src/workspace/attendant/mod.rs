@@ -1,0 +1,250 @@
+//! What goes on beside the commands of a workspace: the server is asked now and then whether it is still the one that
+//! started them, and shown signs of use so that the sandbox is not reaped.
+
+mod identity;
+mod restart;
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+    time::{Duration, Instant},
+};
+
+use identity::Identity;
+use tokio::sync::Notify;
+
+use super::{
+    core::{Core, count},
+    keepalive::Use,
+};
+use crate::{
+    ErrorKind, Failure,
+    protocol::{EventId, ServerInfo},
+};
+
+/// How long commands have run before anything is asked on their account. Most have ended by then.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
+/// How far apart the looks at a server are on which commands run.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(15);
+
+/// The same where nothing runs and the workspace is only held.
+const BETWEEN_LOOKS_WHEN_HELD: Duration = Duration::from_secs(300);
+
+/// No two looks are closer together than this, whatever gives reason to look.
+const SHORTEST: Duration = Duration::from_millis(500);
+
+/// A server tells at most this as its idle limit; longer is as good as none.
+const LONGEST_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What is known of a workspace's server beside its health.
+pub(crate) struct Attendant {
+    /// What times are told from.
+    base: Instant,
+    identity: RefCell<Option<Identity>>,
+    /// Whether the server is reached in another way since it was last asked: another identity is then no surprise.
+    moved: Cell<bool>,
+    sandbox_use: Cell<Use>,
+    /// How many hold the workspace.
+    holds: Cell<usize>,
+    /// Whether the task runs.
+    running: Cell<bool>,
+    last_look: Cell<Option<Instant>>,
+    next_look: Cell<Instant>,
+    wake: Rc<Notify>,
+    /// Whether something has happened since the last look that a restart of the server would explain.
+    doubtful: Cell<bool>,
+    /// Whether the last search for output failed.
+    feed_failed: Cell<bool>,
+    /// Whether a restart is being looked into.
+    resolving: Cell<bool>,
+}
+
+impl Default for Attendant {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self {
+            base: now,
+            identity: RefCell::default(),
+            moved: Cell::new(false),
+            sandbox_use: Cell::default(),
+            holds: Cell::new(0),
+            running: Cell::new(false),
+            last_look: Cell::new(None),
+            next_look: Cell::new(now),
+            wake: Rc::default(),
+            doubtful: Cell::new(false),
+            feed_failed: Cell::new(false),
+            resolving: Cell::new(false),
+        }
+    }
+}
+
+impl Attendant {
+    /// Looks at the server as soon as may be, for something makes it doubtful that it is still the same.
+    pub(crate) fn look_soon(&self) {
+        self.doubtful.set(true);
+        let soonest = self.last_look.get().map_or(Instant::now(), |last| last + SHORTEST);
+        if soonest < self.next_look.get() {
+            self.next_look.set(soonest);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Takes in that the server could not tell of a command. One that runs and is unknown was started by another server.
+    pub(crate) fn missed(&self, core: &Core, id: EventId, failure: &Failure) {
+        if matches!(failure.kind, ErrorKind::NotFound { .. }) && core.feed.watch_of(id).is_some() {
+            self.look_soon();
+        }
+    }
+
+    /// Takes in whether a search for output was answered. After an outage the server may be another.
+    pub(crate) fn searched(&self, answered: bool) {
+        if self.feed_failed.replace(!answered) && answered {
+            self.look_soon();
+        }
+    }
+
+    /// The server is reached in another way from now on.
+    pub(crate) fn moved(&self) {
+        self.moved.set(true);
+        self.look_soon();
+    }
+}
+
+/// Keeps a workspace held until it is dropped: its sandbox is shown signs of use although nothing runs.
+pub(crate) struct HoldGuard(Rc<Core>);
+
+impl Drop for HoldGuard {
+    fn drop(&mut self) {
+        let holds = &self.0.attendant.holds;
+        holds.set(holds.get().saturating_sub(1));
+    }
+}
+
+/// Holds a workspace.
+pub(crate) fn hold(core: &Rc<Core>) -> HoldGuard {
+    core.attendant.holds.set(core.attendant.holds.get() + 1);
+    attend(core);
+    HoldGuard(core.clone())
+}
+
+/// Makes sure that the server is attended to as long as commands run or somebody holds the workspace.
+pub(crate) fn attend(core: &Rc<Core>) {
+    let attendant = &core.attendant;
+    let now = Instant::now();
+    let regular = attendant.last_look.get().map_or(now, |last| last + BETWEEN_LOOKS);
+    let next = regular.max(now + FIRST_LOOK);
+    if attendant.running.replace(true) {
+        // It may sleep long, with nothing but a hold to look after.
+        if next < attendant.next_look.get() {
+            attendant.next_look.set(next);
+            attendant.wake.notify_one();
+        }
+        return;
+    }
+    attendant.next_look.set(next);
+    actix_rt::spawn(run(Rc::downgrade(core)));
+}
+
+async fn run(core: Weak<Core>) {
+    loop {
+        let Some(strong) = core.upgrade() else { return };
+        let attendant = &strong.attendant;
+        let busy = strong.feed.len() > 0;
+        if strong.closing.is_cancelled() || !(busy || attendant.holds.get() > 0) {
+            attendant.running.set(false);
+            return;
+        }
+        if attendant.next_look.get() <= Instant::now() {
+            look(&strong).await;
+            let between = if busy { BETWEEN_LOOKS } else { BETWEEN_LOOKS_WHEN_HELD };
+            attendant.next_look.set(Instant::now() + between);
+        }
+        let due = attendant.sandbox_use.get().due(strong.config.keepalive);
+        if due.is_some_and(|due| due <= Instant::now()) {
+            show_use(&strong).await;
+        }
+        let due = attendant.sandbox_use.get().due(strong.config.keepalive);
+        let next = due.map_or(attendant.next_look.get(), |due| due.min(attendant.next_look.get()));
+        let (wake, closing) = (attendant.wake.clone(), strong.closing.clone());
+        drop(strong);
+        tokio::select! {
+            () = actix_rt::time::sleep_until(next.into()) => {}
+            () = wake.notified() => {}
+            () = closing.cancelled() => {}
+        }
+    }
+}
+
+/// Sends a request that the server counts as use.
+async fn show_use(core: &Rc<Core>) {
+    // Below the prefix of a conversation only its own directory may be asked about.
+    let path = core.config.default_cwd.as_deref().or(core.config.working_dir.as_deref()).unwrap_or("/");
+    let sent = async { core.client()?.show_use(path).await };
+    let result = sent.await;
+    let mut sandbox_use = core.attendant.sandbox_use.get();
+    match result {
+        Ok(()) => {
+            count(&core.counters.keepalives);
+            sandbox_use.used(Instant::now());
+        }
+        Err(failure) => {
+            log::info!("{}: the sandbox could not be shown a sign of use: {failure}", core.config.name);
+            sandbox_use.failed(Instant::now(), core.config.keepalive);
+        }
+    }
+    core.attendant.sandbox_use.set(sandbox_use);
+}
+
+/// Asks the server what it is, and whether it is still the same.
+pub(crate) async fn look(core: &Rc<Core>) {
+    if let Err(failure) = server_info(core).await {
+        log::debug!("{}: the server could not be asked what it is: {failure}", core.config.name);
+    }
+}
+
+/// The same, for those who want the answer.
+pub(crate) async fn server_info(core: &Rc<Core>) -> Result<ServerInfo, Failure> {
+    let (client, replaced) = (core.client()?, core.link_replaced());
+    let asked = Instant::now();
+    core.attendant.last_look.set(Some(asked));
+    let info = client.server_info().await?;
+    // What a server said under an address that was given up says nothing of the one that is asked now.
+    if !replaced.is_cancelled() {
+        learn(core, &info, asked);
+    }
+    Ok(info)
+}
+
+fn learn(core: &Rc<Core>, info: &ServerInfo, asked: Instant) {
+    let attendant = &core.attendant;
+    let mut sandbox_use = attendant.sandbox_use.get();
+    sandbox_use.learn(asked, seconds(info.idle_time), info.runtime_idle_timeout_seconds.and_then(limit));
+    attendant.sandbox_use.set(sandbox_use);
+
+    let now = Identity::of(info, asked, attendant.base);
+    let before = attendant.identity.replace(Some(now.clone()));
+    let (moved, doubtful) = (attendant.moved.replace(false), attendant.doubtful.replace(false));
+    let restarted = match &before {
+        Some(before) => now.is_restart_of(before),
+        // Nothing to compare with; but no server has started what ran before it did. Looking into it does no harm.
+        None => core.feed.watched().iter().any(|watched| {
+            now.is_younger_than(watched.at, attendant.base)
+                || (doubtful && now.may_be_younger_than(watched.at, attendant.base))
+        }),
+    };
+    if restarted {
+        restart::resolve(core, now, moved);
+    }
+}
+
+/// A time that a server told, kept within what makes sense.
+fn seconds(told: f64) -> Duration {
+    Duration::try_from_secs_f64(told.max(0.0)).unwrap_or(LONGEST_LIMIT).min(LONGEST_LIMIT)
+}
+
+fn limit(told: f64) -> Option<Duration> {
+    let limit = seconds(told);
+    (!limit.is_zero() && limit < LONGEST_LIMIT).then_some(limit)
+}

@@ -1,0 +1,203 @@
+//! What becomes of commands whose server was started anew, or replaced.
+//!
+//! A server that restarts leaves its commands running without a parent, and never reports their end. What runs is told
+//! by the sandbox's own list of processes: one that carries a command's id is that command's. One whose parent is the
+//! server that answers now was started by it. Where nothing is found of any command, neither a process nor an event, the
+//! sandbox is another one.
+
+use std::{
+    collections::HashMap,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::identity::Identity;
+use crate::{
+    ErrorKind, Failure,
+    protocol::{CommandHead, EventId},
+    workspace::{
+        core::Core,
+        feed::{self, WatchedCommand},
+        shell,
+        steps::helper,
+        watch::Lost,
+    },
+};
+
+/// How long a server that has just restarted is asked for its processes.
+const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_millis(500);
+
+/// How many commands' processes one script ends.
+const ENDED_AT_ONCE: usize = 500;
+
+/// What was found of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trace {
+    /// The server that answers now runs it, or has its last event.
+    Alive,
+    /// Processes whose parent is gone.
+    Orphan,
+    /// Its start is in the server's log.
+    Event,
+    /// Nothing.
+    None,
+}
+
+/// Looks into what became of the commands that run, now that their server is another or has restarted.
+pub(super) fn resolve(core: &Rc<Core>, server: Identity, moved: bool) {
+    let base = core.attendant.base;
+    let suspects: Vec<_> =
+        core.feed.watched().into_iter().filter(|watched| server.may_be_younger_than(watched.at, base)).collect();
+    let age = server.age(Instant::now(), base);
+    log::info!("{}: its server started {} s ago; {} commands ran", core.config.name, age.as_secs(), suspects.len());
+    if suspects.is_empty() {
+        if !moved {
+            core.health.replaced(another(age));
+        }
+        return;
+    }
+    if core.attendant.resolving.replace(true) {
+        return;
+    }
+    let core = core.clone();
+    actix_rt::spawn(async move {
+        settle(&core, suspects, age).await;
+        core.attendant.resolving.set(false);
+    });
+}
+
+fn another(age: Duration) -> String {
+    format!(
+        "another sandbox is behind this address: its server started {} s ago; update the connection or add the workspace \
+         again to go on with this one",
+        age.as_secs()
+    )
+}
+
+async fn settle(core: &Rc<Core>, suspects: Vec<WatchedCommand>, age: Duration) {
+    let traces = match find(core, &suspects).await {
+        Ok(traces) => traces,
+        // The watches are told the same when they ask, and know how long to put up with it.
+        Err(Failure { kind: ErrorKind::Unauthorized { .. } | ErrorKind::Gone { .. }, .. }) => return,
+        Err(failure) => {
+            let why = format!("its server restarted, and what it left could not be looked for ({failure})");
+            for suspect in &suspects {
+                give_up(core, suspect, unknown(suspect, why.clone())).await;
+            }
+            return;
+        }
+    };
+    let lost = suspects.iter().zip(&traces).filter(|(_, trace)| **trace != Trace::Alive);
+    let same_sandbox = traces.iter().any(|trace| *trace != Trace::None);
+    if !same_sandbox {
+        core.health.replaced(another(age));
+    }
+    let mut orphans = Vec::new();
+    for (suspect, trace) in lost {
+        let failure = match trace {
+            Trace::Orphan => {
+                orphans.extend(suspect.head.map(CommandHead::id));
+                let rest = if core.config.kill_orphans { "were ended" } else { "were left running" };
+                unknown(suspect, format!("the server restarted while it ran; its processes {rest}"))
+            }
+            Trace::None if !same_sandbox => Failure::done(ErrorKind::Gone { reason: another(age) }),
+            _ => unknown(suspect, "the server restarted, and its end was not reported".to_owned()),
+        };
+        give_up(core, suspect, failure).await;
+    }
+    if core.config.kill_orphans {
+        for some in orphans.chunks(ENDED_AT_ONCE) {
+            let (core, script) = (core.clone(), shell::stop_script_of(some));
+            let tasks = core.tasks.clone();
+            tasks.spawn_local(async move {
+                if let Err(failure) = helper::run(&core, script).await {
+                    log::warn!("{}: processes of lost commands may be left: {failure}", core.config.name);
+                }
+            });
+        }
+    }
+}
+
+fn unknown(suspect: &WatchedCommand, reason: String) -> Failure {
+    let process_id = suspect.head.map(CommandHead::id);
+    Failure::done(ErrorKind::OutcomeUnknown { reason, command_id: Some(suspect.id), process_id })
+}
+
+async fn give_up(core: &Rc<Core>, suspect: &WatchedCommand, failure: Failure) {
+    if let Some(watch) = core.feed.watch_of(suspect.id) {
+        // One that has ended meanwhile knows better.
+        let _ = watch.send(Lost(failure)).await;
+    }
+}
+
+/// What there is of each command, in their order.
+async fn find(core: &Rc<Core>, suspects: &[WatchedCommand]) -> Result<Vec<Trace>, Failure> {
+    let give_up = Instant::now() + PATIENCE;
+    let processes = until_answered(give_up, || helper::run(core, shell::scan_script())).await?;
+    let running = read_scan(processes.stdout.as_deref().unwrap_or_default());
+    let mut traces = Vec::with_capacity(suspects.len());
+    for suspect in suspects {
+        let found = suspect.head.and_then(|head| running.get(&head.id()));
+        traces.push(match found {
+            Some(true) => Trace::Alive,
+            Some(false) => Trace::Orphan,
+            None => until_answered(give_up, || event_of(core, suspect.id)).await?,
+        });
+    }
+    Ok(traces)
+}
+
+/// What the server's log has of a command without processes.
+async fn event_of(core: &Rc<Core>, id: EventId) -> Result<Trace, Failure> {
+    let client = core.client()?;
+    if feed::last_output(&client, id).await?.is_some_and(|last| last.is_final()) {
+        return Ok(Trace::Alive);
+    }
+    match client.bash_event(id).await {
+        Ok(_) => Ok(Trace::Event),
+        Err(Failure { kind: ErrorKind::NotFound { .. }, .. }) => Ok(Trace::None),
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
+    give_up: Instant,
+    request: impl Fn() -> F,
+) -> Result<T, Failure> {
+    loop {
+        match request().await {
+            Err(failure) if failure.kind.is_transient() && Instant::now() + WAIT < give_up => {
+                actix_rt::time::sleep(WAIT).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// The commands of which processes run, and whether one of them is a child of the server.
+fn read_scan(text: &str) -> HashMap<EventId, bool> {
+    let mut lines = text.lines();
+    let server = lines.next().and_then(|line| line.strip_prefix("server "));
+    let mut running = HashMap::new();
+    for line in lines {
+        let Some((id, parent)) = line.split_once(' ') else { continue };
+        let Ok(id) = id.parse() else { continue };
+        *running.entry(id).or_insert(false) |= Some(parent) == server;
+    }
+    running
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_tells_whose_children_the_processes_are() {
+        let (own, orphan) = (EventId::random(), EventId::random());
+        let text = format!("server 7\n{own} 12\n{own} 7\n{orphan} 1\nnonsense\nx 7\n");
+        let running = read_scan(&text);
+        assert_eq!((running.get(&own), running.get(&orphan), running.len()), (Some(&true), Some(&false), 2));
+        assert!(read_scan("").is_empty());
+    }
+}

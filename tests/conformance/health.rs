@@ -1,0 +1,32 @@
+//! Waiting for a server, and keeping its sandbox from being reaped.
+
+use std::time::Duration;
+
+use workspace_fleet::{HealthState, Keepalive};
+
+use crate::case::{Case, case};
+use crate::sandbox::Sandbox;
+
+pub(crate) const CASES: &[Case] = &[case!(a_server_is_ready), case!(signs_of_use_count).alone()];
+
+async fn a_server_is_ready(sandbox: &Sandbox) {
+    sandbox.workspace.wait_ready(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(sandbox.workspace.health().await.unwrap().state, HealthState::Ready);
+    assert_eq!(sandbox.output("echo on").await, "on\n");
+}
+
+async fn signs_of_use_count(sandbox: &Sandbox) {
+    let config =
+        sandbox.config("kept", &sandbox.server.url()).with_keepalive(Keepalive::Every(Duration::from_millis(500)));
+    let kept = sandbox.add(config).await;
+    let running = tokio::spawn(kept.execute_command("sleep 6; echo done"));
+    let mut idle = 0.0_f64;
+    while !running.is_finished() {
+        // To ask what the server is does not count as use.
+        idle = idle.max(sandbox.workspace.get_server_info().await.unwrap().idle_time);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(running.await.unwrap().unwrap().stdout, "done\n");
+    assert!(idle < 5.0, "it was idle for {idle} s");
+    assert!((3..=12).contains(&kept.observe().await.unwrap().keepalives));
+}

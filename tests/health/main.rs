@@ -1,0 +1,9 @@
+//! How workspaces bear servers that go away, come back, are replaced, come up late, or would be reaped.
+
+mod away;
+#[path = "../support/eventually.rs"]
+mod eventually;
+mod keepalive;
+mod ready;
+mod restart;
+mod servers;
