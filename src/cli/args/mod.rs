@@ -2,6 +2,7 @@
 
 mod agent;
 mod duration;
+pub(super) mod heading;
 mod operations;
 mod output;
 mod run;

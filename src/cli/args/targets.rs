@@ -10,7 +10,7 @@ const MAX_LOCAL: u32 = 256;
 
 /// Which workspaces are meant, and how they are reached.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Targets")]
+#[command(next_help_heading = super::heading::TARGETS)]
 pub(in crate::cli) struct TargetArgs {
     /// Workspaces by name or URL, with commas between them
     ///
