@@ -1,25 +1,29 @@
 use std::{io::Write as _, process::ExitCode};
 
-use clap::Parser as _;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use super::{
     agent,
-    args::{Cli, Command, OutputArgs, TargetArgs},
+    args::{Command, OutputArgs, TargetArgs},
+    completion,
+    config::{self, Stop},
     error::CliError,
     exit,
     interrupt::Interrupt,
     local::LocalAgents,
     operation::{self, Prepared},
-    output, run, targets,
+    output, plan, run, targets, window,
 };
+use crate::fleet::raise_open_file_limit;
 
 /// Runs the program on the arguments and the environment of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match config::parse(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(Stop::Configuration(error)) => {
+            let _ = writeln!(std::io::stderr(), "wsfleet: {error}");
+            return ExitCode::from(error.code);
+        }
+        Err(Stop::CommandLine(error)) => {
             // A closed terminal can not be told about it.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::SUCCESS });
@@ -34,7 +38,7 @@ pub fn main() -> ExitCode {
 }
 
 fn carry_out(command: Command) -> Result<u8, CliError> {
-    raise_file_limit();
+    raise_open_file_limit();
     match command {
         Command::Run(args) => {
             let style = output::Style { stream: args.stream, ..style(&args.output, true) };
@@ -53,15 +57,7 @@ fn carry_out(command: Command) -> Result<u8, CliError> {
         Command::Ping(args) => fleet(&args.targets, style(&args.output, false), false, |_| Ok(operation::ping())),
         Command::Info(args) => fleet(&args.targets, style(&args.output, false), false, |_| Ok(operation::info())),
         Command::Agent(args) => agent::serve(args),
-    }
-}
-
-/// Allows as many open files as this process may have. Each workspace takes some, and the usual 1024 is there for the sake of
-/// programs that use select(2).
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        log::info!("the limit of open files stays at {:?}: {error}", limit.current);
+        Command::Completion(args) => Ok(completion::print(&args)),
     }
 }
 
@@ -80,10 +76,15 @@ fn fleet(
     let interrupt = Interrupt::listen()?;
     let mut agents = LocalAgents::default();
     let mut configs = targets::configs(args, &mut agents, &interrupt)?;
+    if args.list_targets {
+        return plan::list(&configs, style.json);
+    }
     let Prepared { operation, stream } = prepare(&mut configs)?;
-    let spec = crate::RunSpec::new(crate::Selector::all(), operation)
-        .with_fanout(args.fanout as usize)
-        .with_stream_output(stream);
+    let fanout = window::fit(args.fanout as usize, configs.len(), args.local.is_some())?;
+    let spec = crate::RunSpec::new(crate::Selector::all(), operation).with_fanout(fanout).with_stream_output(stream);
+    if args.dry_run {
+        return plan::show(&configs, &spec, style.json);
+    }
     let code = run::carry_out(configs, spec, output::sink(&style), largest_remote, &interrupt);
     agents.stop();
     code

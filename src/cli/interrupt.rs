@@ -8,9 +8,10 @@ use std::{
 };
 
 use futures::future::join_all;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     runtime::Builder,
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{self, SignalKind, signal},
 };
 
 use super::{error::CliError, exit};
@@ -34,6 +35,8 @@ struct State {
     cancel: Option<Box<dyn Fn() + Send>>,
     remove_when_leaving: Vec<PathBuf>,
     stop_when_leaving: Vec<Arc<AgentHandle>>,
+    /// The process group of a program that is waited for.
+    program: Option<Pid>,
 }
 
 impl Interrupt {
@@ -83,6 +86,11 @@ impl Interrupt {
         self.lock().stop_when_leaving.push(agent);
     }
 
+    /// Names the process group of a program that is to end with this one, or none any more.
+    pub(super) fn end_when_leaving(&self, program: Option<Pid>) {
+        self.lock().program = program;
+    }
+
     fn first(&self) {
         let mut state = self.lock();
         state.interrupted = true;
@@ -108,6 +116,10 @@ impl Interrupt {
 impl State {
     /// Ends the program, and leaves behind what is on other machines only. It keeps the lock: nothing must begin any more.
     fn leave(&self) -> ! {
+        if let Some(program) = self.program {
+            // It may have ended.
+            let _ = kill_process_group(program, Signal::TERM);
+        }
         stop(&self.stop_when_leaving);
         for directory in &self.remove_when_leaving {
             // There is nobody left to tell.
@@ -134,9 +146,9 @@ fn stop(agents: &[Arc<AgentHandle>]) {
 }
 
 struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hangup: unix::Signal,
 }
 
 impl Signals {

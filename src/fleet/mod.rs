@@ -1,7 +1,10 @@
 //! Many workspaces: their supervisor, and runs over them.
 
 mod event;
+mod label;
+mod open_files;
 mod outcome;
+mod pattern;
 mod placement;
 mod run;
 mod runtime;
@@ -11,7 +14,10 @@ mod supervisor;
 pub use event::{
     OutcomeCounts, RunEvent, RunEventKind, RunSummary, StepFinished, TargetFinished, TargetId, TargetValue,
 };
+pub use label::{InvalidLabel, LabelCondition, LabelFilter};
+pub use open_files::{FILES_PER_TARGET, fanout_for_open_files, raise_open_file_limit};
 pub use outcome::Outcome;
+pub use pattern::{InvalidPattern, MOST_NAMES, NamePattern, split_list};
 pub use run::{
     CancelReason, DEFAULT_FANOUT, DEFAULT_FINALLY_TIMEOUT, FailLimit, Job, JobPlace, JobStep, LabelCap, MaxFail,
     OnMaxFail, Pace, RunOperation, RunSpec, Work,

@@ -36,6 +36,7 @@ impl FileOperationResult {
             source_path: source.into(),
             destination_path: destination.into(),
             file_size: None,
+            files: None,
             error: Some(error.to_string()),
         }
     }

@@ -8,6 +8,7 @@ mod ask;
 mod compat;
 mod config;
 mod core;
+mod directory;
 mod feed;
 pub mod messages;
 mod result;

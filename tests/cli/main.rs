@@ -3,9 +3,12 @@
 
 mod bad_input;
 mod commands;
+mod config;
+mod directories;
 mod interrupt;
 mod json;
 mod readme;
+mod selection;
 mod support;
 mod targets;
 mod transfers;

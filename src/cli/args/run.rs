@@ -8,7 +8,7 @@ use super::{OutputArgs, SecretVariable, TargetArgs, Variable, duration::parse_du
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RunArgs {
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(required_unless_present = "list_targets", trailing_var_arg = true, value_name = "COMMAND")]
     pub(in crate::cli) words: Vec<String>,
 
     #[command(flatten)]

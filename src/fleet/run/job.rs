@@ -107,6 +107,13 @@ impl Job {
         self
     }
 
+    /// What would be done on this workspace, step by step, in words without secrets.
+    #[must_use]
+    pub fn plan(&self, workspace: &str) -> Vec<String> {
+        let steps = self.steps.iter().map(|step| step.operation.plan(workspace));
+        steps.chain(self.finally.iter().map(|step| format!("finally: {}", step.operation.plan(workspace)))).collect()
+    }
+
     /// The job in words: its name, or what its steps do.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -82,6 +82,8 @@ async fn operate(
         RunOperation::Execute(command) => execute(&asking, command, spec.stream_output, emitter).await,
         RunOperation::Upload(message) => asking.send(message).await.map(TargetValue::File),
         RunOperation::Download(message) => asking.send(message).await.map(TargetValue::File),
+        RunOperation::UploadDirectory(message) => asking.send(message).await.map(TargetValue::File),
+        RunOperation::DownloadDirectory(message) => asking.send(message).await.map(TargetValue::File),
         RunOperation::Changes(message) => asking.send(message).await.map(TargetValue::Changes),
         RunOperation::Diff(message) => asking.send(message).await.map(TargetValue::Diff),
         RunOperation::Ping => asking.send(Alive).await.map(TargetValue::Alive),

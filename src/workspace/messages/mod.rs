@@ -5,6 +5,7 @@
 
 mod command;
 mod control;
+mod directory;
 mod file;
 mod git;
 
@@ -13,6 +14,7 @@ pub use command::{
 };
 pub(crate) use command::{Execute, Spec};
 pub use control::{Alive, GetServerInfo, Observe, ResetClient, Shutdown, UpdateConnection};
+pub use directory::{DirectoryDownload, DirectoryUpload};
 pub use file::{FileDownload, FileUpload, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
 
