@@ -127,3 +127,29 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     );
     assert!(!place.path().join("out").exists());
 }
+
+const PAGE: &str = include_str!("../../docs/selection.md");
+
+#[test]
+fn the_page_about_selection_shows_what_happens() {
+    let place = Place::new();
+    place.file("wsfleet.toml", PAGE.split("```toml\n").nth(1).unwrap().split("```").next().unwrap());
+    let blocks = PAGE.split("```console\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let examples: Vec<&str> = blocks.flat_map(|block| block.split("$ wsfleet ").skip(1)).collect();
+    assert!(examples.len() >= 8, "{examples:?}");
+    for example in examples {
+        let (line, expected) = example.split_once('\n').unwrap();
+        let words: Vec<String> = line.split(' ').map(|word| word.trim_matches('\'').to_owned()).collect();
+        let mut command = place.command(&[]);
+        command.args(&words).env("NODE_KEY", "k");
+        assert_eq!(Ended::of(command).expect(0).stdout, expected, "{line}");
+    }
+    let json = PAGE.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let ended = place.run_with_stdin(&["ping", "-a", "--list-targets", "--inventory", "-"], json).expect(0);
+    assert_eq!(ended.stdout, "node1\n");
+    let config = PAGE.lines().skip_while(|line| *line != "    fanout = 128").take_while(|line| !line.starts_with('#'));
+    place.file("config.toml", config.map(|line| format!("{}\n", line.trim())).collect::<String>());
+    place.file("inventory.toml", inventory(&["a"]));
+    let ended = place.run(&["run", "-a", "--list-targets", "--config", "config.toml"]).expect(0);
+    assert_eq!(ended.stdout, "a\n");
+}

@@ -1,5 +1,5 @@
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     ffi::OsStr,
     fs::{self, DirBuilder, File, Permissions},
     io::{self, Read, Write as _},
@@ -30,9 +30,9 @@ const PIECE: usize = 64 << 10;
 pub(in crate::workspace) struct Unpacked {
     directory: PathBuf,
     placed: bool,
-    /// The directories with their modes, those within others after them. They are set at last: a directory may not let its
-    /// owner write.
-    modes: Vec<(PathBuf, u32)>,
+    /// The directories with their modes, in the order of their paths. They are set at last, those within others first: a
+    /// directory may not let its owner write.
+    modes: BTreeMap<PathBuf, u32>,
     /// How many files and links there are.
     pub(in crate::workspace) files: u64,
     /// How many bytes the files have.
@@ -48,7 +48,8 @@ pub(in crate::workspace) fn unpack(archive: impl Read, destination: &Path) -> Re
     fs::create_dir_all(parent).map_err(|error| local(parent, &error))?;
     let directory = parent.join(temporary_name());
     DirBuilder::new().mode(0o700).create(&directory).map_err(|error| local(&directory, &error))?;
-    let unpacked = Unpacked { directory, placed: false, modes: vec![(PathBuf::new(), 0o755)], files: 0, bytes: 0 };
+    let unpacked =
+        Unpacked { directory, placed: false, modes: BTreeMap::from([(PathBuf::new(), 0o755)]), files: 0, bytes: 0 };
     let mut unpacker = Unpacker { unpacked, directories: HashSet::from([PathBuf::new()]), next: Extensions::default() };
     let mut archive = Archive::new(archive);
     // Raw: the names that extensions say are read here, within bounds.
@@ -122,7 +123,7 @@ impl Unpacker {
         let mode = entry.header().mode().map_err(|error| malformed(&error))? & 0o777;
         if kind.is_dir() {
             self.make_directories(&member)?;
-            self.unpacked.modes.push((member, mode));
+            self.unpacked.modes.insert(member, mode);
             return Ok(());
         }
         let parent = member.parent().ok_or_else(|| hostile(path, "it is the directory itself"))?;
@@ -190,7 +191,7 @@ impl Unpacker {
                 io::ErrorKind::AlreadyExists => hostile(path, "it leads through what is no directory"),
                 _ => local(&full, &error),
             })?;
-            self.unpacked.modes.push((made.clone(), 0o755));
+            self.unpacked.modes.insert(made.clone(), 0o755);
             self.directories.insert(made.clone());
         }
         Ok(())
