@@ -14,8 +14,8 @@ const MAX_LOCAL: u32 = 256;
 pub(in crate::cli) struct TargetArgs {
     /// Workspaces by name or URL, with commas between them; `-` reads them from stdin
     ///
-    /// A name is looked up in the inventory. node[1-20,35] names several, with zeros before the numbers as in n[01-10], and
-    /// * and ? match any text and any character. Quote patterns, so that your shell leaves them alone. A workspace given by
+    /// A name is looked up in the inventory. node[1-20,35] names several, with zeros before the numbers as in n[01-10]; any
+    /// text is matched by *, any character by ?. Quote patterns, so that your shell leaves them alone. A workspace given by
     /// its URL is named by host, port and path, as in gateway:443/s/abc; a URL may have ranges too. The option can be given
     /// more than once.
     #[arg(short = 'w', long = "workspaces", value_name = "NAME|URL,...")]

@@ -60,6 +60,7 @@ pub struct RunSpec {
 /// What a run does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "a run has one")]
 pub enum Work {
     /// The same on each workspace that the run's selector picks.
     Each(Job),
