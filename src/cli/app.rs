@@ -1,29 +1,37 @@
 use std::{io::Write as _, process::ExitCode};
 
 use clap::{
-    CommandFactory as _, Parser as _,
+    CommandFactory as _,
     error::{ContextKind, ContextValue},
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
     agent,
     args::{Cli, Command, OutputArgs, ProgressKind, RunArgs, RunOutputArgs, TargetArgs},
+    completion,
+    config::{self, Stop},
     error::CliError,
     exit,
     interrupt::Interrupt,
     local::LocalAgents,
     operation::{self, Prepared},
-    output, run, targets,
+    output, plan, run, targets, window,
 };
-use crate::{RunSpec, WorkspaceConfig, fleet::Work};
+use crate::{
+    RunSpec, WorkspaceConfig,
+    fleet::{Work, raise_open_file_limit},
+};
 
 /// Runs the program on the arguments and the environment of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match config::parse(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(Stop::Configuration(error)) => {
+            let _ = writeln!(std::io::stderr(), "wsfleet: {error}");
+            return ExitCode::from(error.code);
+        }
+        Err(Stop::CommandLine(error)) => {
             // A closed terminal can not be told about it.
             let _ = error.print();
             if let Some(variable) = variable_of(&error) {
@@ -58,7 +66,7 @@ fn variable_of(error: &clap::Error) -> Option<String> {
 }
 
 fn carry_out(command: Command) -> Result<u8, CliError> {
-    raise_file_limit();
+    raise_open_file_limit();
     match command {
         Command::Run(args) => run_command(*args),
         Command::Upload(args) => fleet(&args.targets, &args.output, |_| operation::upload(&args)),
@@ -68,15 +76,7 @@ fn carry_out(command: Command) -> Result<u8, CliError> {
         Command::Ping(args) => fleet(&args.targets, &args.output, |_| Ok(operation::ping())),
         Command::Info(args) => fleet(&args.targets, &args.output, |_| Ok(operation::info())),
         Command::Agent(args) => agent::serve(args),
-    }
-}
-
-/// Allows as many open files as this process may have. Each workspace takes some, and the usual 1024 is there for the sake of
-/// programs that use select(2).
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        log::info!("the limit of open files stays at {:?}: {error}", limit.current);
+        Command::Completion(args) => Ok(completion::print(&args)),
     }
 }
 
@@ -203,12 +203,19 @@ fn fleet_with(
     let interrupt = Interrupt::listen()?;
     let mut agents = LocalAgents::default();
     let mut configs = targets::configs(args, &mut agents, &interrupt)?;
+    if args.list_targets {
+        return plan::list(&configs, style.json);
+    }
     let Prepared { spec } = prepare(&mut configs)?;
     if configs.is_empty() || matches!(&spec.work, Work::Jobs(jobs) if jobs.is_empty()) {
         agents.stop();
         return Ok(nothing_left("the joblog leaves none of the targets"));
     }
-    let spec = spec.with_fanout(args.fanout as usize).with_stream_output(style.takes_output());
+    let fanout = window::fit(args.fanout as usize, configs.len(), args.local.is_some())?;
+    let spec = spec.with_fanout(fanout).with_stream_output(style.takes_output());
+    if args.dry_run {
+        return plan::show(&configs, &spec, style.json);
+    }
     let code = run::carry_out(configs, run::Request { spec, style, progress, largest_remote }, &interrupt);
     agents.stop();
     code

@@ -8,10 +8,10 @@ use std::{
 };
 
 use futures::future::join_all;
-use rustix::process::{getpid, getppid, getsid, kill_process};
+use rustix::process::{Pid, Signal, getpid, getppid, getsid, kill_process, kill_process_group};
 use tokio::{
     runtime::Builder,
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{self, SignalKind, signal},
 };
 
 use super::{
@@ -41,6 +41,8 @@ struct State {
     progress: Progress,
     remove_when_leaving: Vec<PathBuf>,
     stop_when_leaving: Vec<Arc<AgentHandle>>,
+    /// The process group of a program that is waited for.
+    program: Option<Pid>,
 }
 
 impl Interrupt {
@@ -94,6 +96,11 @@ impl Interrupt {
     /// Names an agent server of this process, whose commands would live on.
     pub(super) fn stop_when_leaving(&self, agent: Arc<AgentHandle>) {
         self.lock().stop_when_leaving.push(agent);
+    }
+
+    /// Names the process group of a program that is to end with this one, or none any more.
+    pub(super) fn end_when_leaving(&self, program: Option<Pid>) {
+        self.lock().program = program;
     }
 
     fn first(&self) {
@@ -152,6 +159,10 @@ impl Interrupt {
 impl State {
     /// Ends the program, and leaves behind what is on other machines only. It keeps the lock: nothing must begin any more.
     fn leave(&self) -> ! {
+        if let Some(program) = self.program {
+            // It may have ended.
+            let _ = kill_process_group(program, Signal::TERM);
+        }
         stop(&self.stop_when_leaving);
         for directory in &self.remove_when_leaving {
             // There is nobody left to tell.
@@ -184,12 +195,12 @@ fn stop(agents: &[Arc<AgentHandle>]) {
 }
 
 struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    report: Signal,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hangup: unix::Signal,
+    report: unix::Signal,
     /// Absent where nothing is drawn: then the system does what is to be done.
-    pause: Option<Signal>,
+    pause: Option<unix::Signal>,
 }
 
 impl Signals {

@@ -17,7 +17,9 @@ use super::{
 use crate::{
     RunOperation, Selector, WorkspaceConfig,
     fleet::{Job, JobPlace, JobStep},
-    messages::{DiffBase, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff},
+    messages::{
+        DiffBase, DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff,
+    },
 };
 
 /// The most bytes of a jobs file: hundreds of thousands of jobs fit, and a disk image given by mistake does not.
@@ -63,6 +65,9 @@ struct StepLine {
 struct Transfer {
     from: String,
     to: String,
+    /// Whether it is a directory.
+    #[serde(default)]
+    recursive: bool,
 }
 
 #[derive(Deserialize)]
@@ -145,7 +150,7 @@ struct Check<'a> {
     /// The names so far, with their lines.
     names: HashMap<String, usize>,
     /// Local files that were looked at already.
-    sources: HashSet<String>,
+    sources: HashSet<(String, bool)>,
     selectors: HashSet<BTreeMap<String, String>>,
 }
 
@@ -194,10 +199,10 @@ impl<'a> Check<'a> {
                 Err(format!("{name} is none of the run's workspaces; add it to those of -w, --hostfile, -a or -l"))
             }
             (None, Some(labels)) => {
-                let fits = |config: &&WorkspaceConfig| {
+                let fits = |config: &WorkspaceConfig| {
                     labels.iter().all(|(label, value)| config.labels.get(label) == Some(value))
                 };
-                if !self.selectors.contains(labels) && !self.workspaces.values().any(|config| fits(&config)) {
+                if !self.selectors.contains(labels) && !self.workspaces.values().any(|config| fits(config)) {
                     return Err(format!(
                         "none of the run's workspaces has these labels: {}; correct them, or add one that has",
                         labels.iter().map(|(label, value)| format!("{label}={value}")).collect::<Vec<_>>().join(", ")
@@ -227,17 +232,20 @@ impl<'a> Check<'a> {
         let StepLine { name, run, cwd, timeout, env, upload, download, changes, diff } = step;
         let operation = if let Some(text) = run {
             self.command(text, cwd, timeout, env)?
-        } else if let Some(Transfer { from, to }) = upload {
-            self.upload(from, to)?
-        } else if let Some(Transfer { from, to }) = download {
+        } else if let Some(Transfer { from, to, recursive }) = upload {
+            self.upload(from, to, recursive)?
+        } else if let Some(Transfer { from, to, recursive }) = download {
             absolute(&from, "download: from")?;
             if to.trim().is_empty() || to.ends_with('/') {
                 return Err("download: `to` is a local file; name one, as \"logs/{job}.txt\"".to_owned());
             }
             if !to.contains('{') {
-                operation::check_destination(Path::new(&to)).map_err(|error| error.to_string())?;
+                operation::check_destination(Path::new(&to), recursive).map_err(|error| error.to_string())?;
             }
-            RunOperation::Download(FileDownload::new(from, to))
+            match recursive {
+                true => RunOperation::DownloadDirectory(DirectoryDownload::new(from, to)),
+                false => RunOperation::Download(FileDownload::new(from, to)),
+            }
         } else if let Some(ChangesLine { path, reference }) = changes {
             let mut changes = GitChanges::new(path);
             changes.reference = reference;
@@ -279,13 +287,17 @@ impl<'a> Check<'a> {
         Ok(RunOperation::Execute(command))
     }
 
-    fn upload(&mut self, from: String, to: String) -> Result<RunOperation, String> {
+    fn upload(&mut self, from: String, to: String, recursive: bool) -> Result<RunOperation, String> {
         absolute(&to, "upload: to")?;
         // Which file it is may depend on the workspace, which nobody knows yet.
-        if !from.contains('{') && self.sources.insert(from.clone()) {
-            operation::check_source(Path::new(&from), &from).map_err(|error| error.to_string())?;
+        if !from.contains('{') && self.sources.insert((from.clone(), recursive)) {
+            let check = if recursive { operation::check_directory } else { operation::check_source };
+            check(Path::new(&from), &from).map_err(|error| error.to_string())?;
         }
-        Ok(RunOperation::Upload(FileUpload::new(Path::new(&from), to)))
+        Ok(match recursive {
+            true => RunOperation::UploadDirectory(DirectoryUpload::new(Path::new(&from), to)),
+            false => RunOperation::Upload(FileUpload::new(Path::new(&from), to)),
+        })
     }
 }
 

@@ -10,6 +10,11 @@ use crate::{
     protocol::EventId,
 };
 
+/// What the workspaces of `--local` are called.
+pub(super) fn local_names(count: u32) -> impl Iterator<Item = String> {
+    (1..=count).map(|number| format!("local-{number}"))
+}
+
 /// The agent servers of `--local`, each with a directory that is removed when the agent has ended.
 #[derive(Default)]
 pub(super) struct LocalAgents {
@@ -19,8 +24,12 @@ pub(super) struct LocalAgents {
 
 impl LocalAgents {
     /// Starts agents and returns what makes workspaces of them.
-    pub(super) fn start(&mut self, count: u32, interrupt: &Interrupt) -> Result<Vec<WorkspaceConfig>, CliError> {
-        (1..=count).map(|number| self.start_one(format!("local-{number}"), interrupt)).collect()
+    pub(super) fn start(
+        &mut self,
+        names: Vec<String>,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<WorkspaceConfig>, CliError> {
+        names.into_iter().map(|name| self.start_one(name, interrupt)).collect()
     }
 
     fn start_one(&mut self, name: String, interrupt: &Interrupt) -> Result<WorkspaceConfig, CliError> {

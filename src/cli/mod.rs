@@ -1,11 +1,14 @@
 //! The command line: flags to a [run](crate::RunSpec), the run's events to text.
 //!
 //! `args` is what can be asked for, `targets` finds the workspaces, `run` carries a run out, `output` shows its events, and
-//! `exit` says what the process exits with. This module is public for the binary alone.
+//! `exit` says what the process exits with. `config` reads the command line, with the defaults of the
+//! configuration file; `plan` shows what would be done; `window` keeps within the limit of open files. This module is public for the binary alone.
 
 mod agent;
 mod app;
 mod args;
+mod completion;
+mod config;
 mod error;
 mod exit;
 mod interrupt;
@@ -13,8 +16,10 @@ mod jobs;
 mod local;
 mod operation;
 mod output;
+mod plan;
 mod run;
 mod targets;
+mod window;
 
 pub use app::main;
 pub use exit::{

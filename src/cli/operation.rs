@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     RunOperation, RunSpec, Selector, WorkspaceConfig,
-    messages::{DiffBase, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff},
+    messages::{
+        DiffBase, DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff,
+    },
 };
 
 /// The most that `--stdin` takes: it is held in memory while the run goes on.
@@ -84,8 +86,8 @@ fn command(args: &RunArgs, text: String) -> Result<ExecuteCommand, CliError> {
         command = command.with_secret_env(&secret.name, secret_value(secret)?);
     }
     if args.stdin {
-        if args.targets.hostfile.iter().any(|file| file.as_os_str() == "-") {
-            return Err(CliError::usage("--stdin and --hostfile - both read stdin: put one of them into a file"));
+        if let Some(other) = args.targets.reading_stdin().first() {
+            return Err(CliError::usage(format!("--stdin and {other} both read stdin: put one of them into a file")));
         }
         command = command.with_stdin(read_stdin()?);
     }
@@ -124,13 +126,40 @@ fn read_stdin() -> Result<Vec<u8>, CliError> {
 
 pub(super) fn upload(args: &UploadArgs) -> Result<Prepared, CliError> {
     let source = utf8(&args.source)?;
-    check_source(&args.source, source)?;
     absolute(&args.destination, "DEST")?;
+    if args.recursive {
+        return upload_directory(&args.source, &args.destination);
+    }
+    check_source(&args.source, source)?;
     let mut destination = args.destination.clone();
     if destination.ends_with('/') {
         destination.push_str(&args.source.file_name().unwrap_or_default().to_string_lossy());
     }
     Ok(RunOperation::Upload(FileUpload::new(args.source.clone(), destination)).into())
+}
+
+/// Refuses what is no directory that can be sent.
+pub(super) fn check_directory(path: &Path, source: &str) -> Result<(), CliError> {
+    let unreadable =
+        |error: std::io::Error| CliError::usage(format!("can not read the local directory {source}: {error}"));
+    if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
+        return Err(CliError::usage(format!("{source} is not a directory: copy it as a file")));
+    }
+    std::fs::read_dir(path).map(drop).map_err(unreadable)
+}
+
+fn upload_directory(source: &Path, destination: &str) -> Result<Prepared, CliError> {
+    check_directory(source, utf8(source)?)?;
+    let unreadable = |error: std::io::Error| {
+        CliError::usage(format!("can not read the local directory {}: {error}", source.display()))
+    };
+    let mut destination = destination.to_owned();
+    if destination.ends_with('/') {
+        // The name of `.` is known by its place.
+        let whole = source.canonicalize().map_err(unreadable)?;
+        destination.push_str(utf8(Path::new(whole.file_name().unwrap_or_default()))?);
+    }
+    Ok(RunOperation::UploadDirectory(DirectoryUpload::new(source, destination)).into())
 }
 
 /// Refuses what can not be sent to several workspaces one after the other, with its length told before.
@@ -144,7 +173,7 @@ pub(super) fn check_source(path: &Path, source: &str) -> Result<(), CliError> {
     let unreadable = |error: std::io::Error| CliError::usage(format!("can not read the local file {source}: {error}"));
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if metadata.is_dir() {
-        return Err(CliError::usage(format!("{source} is a directory; upload its files one by one, or as an archive")));
+        return Err(CliError::usage(format!("{source} is a directory: copy it with -r")));
     }
     // Before it is opened: opening a FIFO waits for a writer.
     if !metadata.is_file() {
@@ -160,8 +189,12 @@ pub(super) fn check_source(path: &Path, source: &str) -> Result<(), CliError> {
 
 pub(super) fn download(args: &DownloadArgs, configs: &[WorkspaceConfig]) -> Result<Prepared, CliError> {
     absolute(&args.source, "SRC")?;
-    let Some(name) = args.source.rsplit('/').next().filter(|name| !matches!(*name, "" | "." | "..")) else {
-        return Err(CliError::usage(format!("{} is a directory; name a file, or make an archive first", args.source)));
+    let source = if args.recursive { args.source.trim_end_matches('/') } else { &args.source };
+    let Some(name) = source.rsplit('/').next().filter(|name| !matches!(*name, "" | "." | "..")) else {
+        return Err(CliError::usage(match args.recursive {
+            true => format!("{} has no name that its copy could have; name a directory below it", args.source),
+            false => format!("{} is a directory; name a file, or copy it with -r", args.source),
+        }));
     };
     let template = utf8(&args.destination)?;
     let names: Vec<&str> = configs.iter().map(|config| config.name.as_str()).collect();
@@ -172,7 +205,10 @@ pub(super) fn download(args: &DownloadArgs, configs: &[WorkspaceConfig]) -> Resu
     }
     let destination = local_destination(template, name, &names, &|path| Kind::of(path))?;
     for file in files_of(&destination, &names) {
-        check_destination(&file)?;
+        check_destination(&file, args.recursive)?;
+    }
+    if args.recursive {
+        return Ok(RunOperation::DownloadDirectory(DirectoryDownload::new(source, destination)).into());
     }
     Ok(RunOperation::Download(FileDownload::new(args.source.clone(), destination)).into())
 }
@@ -236,10 +272,17 @@ fn files_of(destination: &Path, workspaces: &[&str]) -> Vec<PathBuf> {
     }
 }
 
-/// Refuses a file that can not be written, as far as that can be told without making anything.
-pub(super) fn check_destination(file: &Path) -> Result<(), CliError> {
+/// Refuses a file or a directory that can not be written, as far as that can be told without making anything.
+pub(super) fn check_destination(file: &Path, recursive: bool) -> Result<(), CliError> {
     let refused = |what: &str| Err(CliError::usage(format!("can not write {}: {what}", file.display())));
     match std::fs::metadata(file) {
+        Ok(metadata) if recursive && metadata.is_dir() => {
+            let is_empty = std::fs::read_dir(file).is_ok_and(|mut entries| entries.next().is_none());
+            if !is_empty {
+                return refused("it has something in it already; name another directory, or remove it first");
+            }
+        }
+        Ok(_) if recursive => return refused("it is no directory; name another"),
         Ok(metadata) if metadata.is_dir() => return refused("it is a directory; name a file in it"),
         Ok(metadata) if !metadata.is_file() => return refused("it is not a regular file; name another"),
         _ => {}

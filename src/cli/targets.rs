@@ -8,17 +8,25 @@ use std::{
 
 use etcetera::BaseStrategy as _;
 
-use super::{args::TargetArgs, error::CliError, interrupt::Interrupt, local::LocalAgents};
+use super::{
+    args::TargetArgs,
+    error::CliError,
+    interrupt::Interrupt,
+    local::{LocalAgents, local_names},
+};
 use crate::{
-    TlsRoots, WorkspaceConfig,
+    Connection, TlsRoots, WorkspaceConfig,
     inventory::{
-        Inventory, InventoryError, Lookup, Target, TargetQuery, UrlDefaults, find_inventory, parse_hostfile,
-        parse_target_list, resolve,
+        Inventory, InventoryError, InventoryProgram, Lookup, Target, TargetQuery, UrlDefaults, find_inventory,
+        is_program, parse_hostfile, parse_target_list, resolve,
     },
 };
 
 /// The most bytes of a hostfile: 100,000 long lines fit, and a disk image given by mistake does not.
 const MAX_HOSTFILE: u64 = 64 << 20;
+
+/// The most bytes of an inventory from stdin.
+const MAX_INVENTORY: u64 = 512 << 20;
 
 /// The workspaces that are meant, each once. Those of `--local` are started in `agents`.
 pub(super) fn configs(
@@ -33,8 +41,8 @@ pub(super) fn configs(
         ));
     }
     let mut configs = match args.local {
-        Some(count) => agents.start(count, interrupt)?,
-        None => from_flags(args)?,
+        Some(count) => local(args, count, agents, interrupt)?,
+        None => from_flags(args, interrupt)?,
     };
     check_roots(&configs)?;
     if let Some(timeout) = args.connect_timeout {
@@ -43,6 +51,32 @@ pub(super) fn configs(
         }
     }
     Ok(configs)
+}
+
+/// The workspaces of `--local`, without agent servers behind them when nothing is to be sent.
+fn local(
+    args: &TargetArgs,
+    count: u32,
+    agents: &mut LocalAgents,
+    interrupt: &Interrupt,
+) -> Result<Vec<WorkspaceConfig>, CliError> {
+    let exclude = exclude(args)?;
+    let is_excluded = |name: &str| {
+        exclude.iter().any(|target| match target {
+            Target::Name(excluded) => excluded == name,
+            Target::Pattern(pattern) => pattern.matches(name),
+            Target::Url(_) => false,
+        })
+    };
+    let names: Vec<String> = local_names(count).filter(|name| !is_excluded(name)).collect();
+    if names.is_empty() {
+        return Err(InventoryError::Empty { reason: format!("all {count} of them are excluded by -x") }.into());
+    }
+    if args.list_targets || args.dry_run {
+        let connection = Connection::new("http://127.0.0.1").map_err(|error| CliError::internal(error.to_string()))?;
+        return Ok(names.into_iter().map(|name| WorkspaceConfig::new(name, connection.clone())).collect());
+    }
+    agents.start(names, interrupt)
 }
 
 /// Opens the certificate files once, so that a wrong path is told before anything is sent.
@@ -62,10 +96,21 @@ fn check_roots(configs: &[WorkspaceConfig]) -> Result<(), CliError> {
     Ok(())
 }
 
-fn from_flags(args: &TargetArgs) -> Result<Vec<WorkspaceConfig>, CliError> {
-    let inventory = |why: &str| match &args.inventory {
-        Some(file) => Inventory::load(file),
-        None => Inventory::load(&find(why)?),
+fn from_flags(args: &TargetArgs, interrupt: &Interrupt) -> Result<Vec<WorkspaceConfig>, CliError> {
+    if let [one, other, ..] = args.reading_stdin().as_slice() {
+        return Err(CliError::usage(format!("{one} and {other} both read stdin: put one of them into a file")));
+    }
+    let inventory = |why: &str| {
+        let run = |program: InventoryProgram| program.run(&|running| interrupt.end_when_leaving(running));
+        match (&args.inventory_program, &args.inventory) {
+            (Some(line), _) => run(InventoryProgram::shell(line, args.inventory_timeout)),
+            (None, Some(file)) if file.as_os_str() == "-" => {
+                Inventory::from_bytes(Path::new("stdin"), read_all(file, "stdin", MAX_INVENTORY, "an inventory")?)
+            }
+            (None, Some(file)) if is_program(file) => run(InventoryProgram::file(file, args.inventory_timeout)),
+            (None, Some(file)) => Inventory::load(file),
+            (None, None) => Inventory::load(&find(why)?),
+        }
     };
     let lookup = Lookup { inventory: &inventory, variable: &|name| std::env::var(name).ok() };
     let query = query(args)?;
@@ -73,26 +118,19 @@ fn from_flags(args: &TargetArgs) -> Result<Vec<WorkspaceConfig>, CliError> {
     Ok(resolve(&query, &url_defaults(args), &lookup)?)
 }
 
-/// Refuses options that would have no effect. The same from the environment are meant for whenever they fit.
+/// Refuses options that would have no effect. The same from elsewhere are meant for whenever they fit.
 fn check_url_options(args: &TargetArgs, query: &TargetQuery) -> Result<(), CliError> {
     if query.targets.iter().any(|(_, target)| matches!(target, Target::Url(_))) {
         return Ok(());
     }
-    let from_environment = |variable: &str| std::env::var_os(variable);
-    let key = args.api_key_env.as_ref().map(Into::into);
-    let ca_file = args.ca_file.as_ref().map(|file| file.clone().into_os_string());
-    let option = if !args.headers.is_empty() {
-        "--header"
-    } else if key.is_some() && key != from_environment("WSFLEET_API_KEY_ENV") {
-        "--api-key-env"
-    } else if ca_file.is_some() && ca_file != from_environment("WSFLEET_CA_FILE") {
-        "--ca-file"
-    } else {
-        return Ok(());
-    };
-    Err(CliError::usage(format!(
-        "{option} applies to targets that are given by URL, and there is none: write it into the inventory, at the workspaces"
-    )))
+    let options = [("headers", "--header"), ("api_key_env", "--api-key-env"), ("ca_file", "--ca-file")];
+    match options.into_iter().find(|(id, _)| args.given.contains(*id)) {
+        None => Ok(()),
+        Some((_, option)) => Err(CliError::usage(format!(
+            "{option} applies to targets that are given by URL, and there is none: write it into the inventory, at the \
+             workspaces"
+        ))),
+    }
 }
 
 fn find(why: &str) -> Result<PathBuf, InventoryError> {
@@ -104,35 +142,58 @@ fn find(why: &str) -> Result<PathBuf, InventoryError> {
 fn query(args: &TargetArgs) -> Result<TargetQuery, InventoryError> {
     let mut targets = Vec::new();
     for list in &args.workspaces {
-        let read = parse_target_list(list).map_err(|(target, reason)| InventoryError::BadTarget { target, reason })?;
-        targets.extend(read.into_iter().map(|target| (None, target)));
+        if list.trim() == "-" {
+            targets.extend(hostfile(Path::new("-"))?.into_iter().map(|(origin, target)| (Some(origin), target)));
+            continue;
+        }
+        targets.extend(read_list(list)?.into_iter().map(|target| (None, target)));
     }
     for file in &args.hostfile {
         targets.extend(hostfile(file)?.into_iter().map(|(origin, target)| (Some(origin), target)));
     }
-    Ok(TargetQuery { targets, all: args.all, labels: args.labels.clone() })
+    Ok(TargetQuery {
+        targets,
+        all: args.all,
+        labels: args.labels.clone(),
+        exclude: exclude(args)?,
+        pick: args.pick.map(|pick| pick as usize),
+    })
+}
+
+fn exclude(args: &TargetArgs) -> Result<Vec<Target>, InventoryError> {
+    let lists = args.exclude.iter().map(|list| read_list(list));
+    Ok(lists.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+fn read_list(list: &str) -> Result<Vec<Target>, InventoryError> {
+    parse_target_list(list).map_err(|(target, reason)| InventoryError::BadTarget { target, reason })
 }
 
 /// The targets of a hostfile, each with its file and line.
 fn hostfile(file: &Path) -> Result<Vec<(String, Target)>, InventoryError> {
-    let from_stdin = file.as_os_str() == "-";
-    let name = if from_stdin { "stdin".to_owned() } else { file.display().to_string() };
-    let unreadable = |reason: String| InventoryError::Unreadable { file: name.clone().into(), reason };
-    let mut bytes = Vec::new();
-    let read = if from_stdin {
-        std::io::stdin().lock().take(MAX_HOSTFILE + 1).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(file).and_then(|file| file.take(MAX_HOSTFILE + 1).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| unreadable(error.to_string()))?;
-    if bytes.len() as u64 > MAX_HOSTFILE {
-        return Err(unreadable(format!("it is longer than {} MiB; is it a hostfile?", MAX_HOSTFILE >> 20)));
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        unreadable(format!("byte {} is not UTF-8; is it a hostfile?", error.utf8_error().valid_up_to()))
+    let name = if file.as_os_str() == "-" { "stdin".to_owned() } else { file.display().to_string() };
+    let text = String::from_utf8(read_all(file, &name, MAX_HOSTFILE, "a hostfile")?).map_err(|error| {
+        let reason = format!("byte {} is not UTF-8; is it a hostfile?", error.utf8_error().valid_up_to());
+        InventoryError::Unreadable { file: name.clone().into(), reason }
     })?;
     let targets = parse_hostfile(&name, &text)?;
     Ok(targets.into_iter().map(|(line, target)| (format!("{name}:{line}"), target)).collect())
+}
+
+/// A file, or stdin for `-`, up to so many bytes.
+fn read_all(file: &Path, name: &str, most: u64, what: &str) -> Result<Vec<u8>, InventoryError> {
+    let unreadable = |reason: String| InventoryError::Unreadable { file: name.into(), reason };
+    let mut bytes = Vec::new();
+    let read = if file.as_os_str() == "-" {
+        std::io::stdin().lock().take(most + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > most {
+        return Err(unreadable(format!("it is longer than {} MiB; is it {what}?", most >> 20)));
+    }
+    Ok(bytes)
 }
 
 fn url_defaults(args: &TargetArgs) -> UrlDefaults {

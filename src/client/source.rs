@@ -7,7 +7,10 @@ use futures::{
     StreamExt as _,
     stream::{self, LocalBoxStream},
 };
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, spawn_blocking},
+};
 
 use crate::{ErrorKind, Failure};
 
@@ -22,6 +25,7 @@ pub struct UploadBody(Kind);
 enum Kind {
     Bytes(Bytes),
     File { file: tokio::fs::File, size: u64, name: String },
+    Pieces { pieces: mpsc::Receiver<Result<Bytes, Failure>>, size: u64, name: String },
 }
 
 impl UploadBody {
@@ -38,12 +42,17 @@ impl UploadBody {
         Self(Kind::File { file, size, name: name.into() })
     }
 
+    /// Pieces as they come, `size` bytes together. `name` is what a failure calls them.
+    pub(crate) fn pieces(pieces: mpsc::Receiver<Result<Bytes, Failure>>, size: u64, name: impl Into<String>) -> Self {
+        Self(Kind::Pieces { pieces, size, name: name.into() })
+    }
+
     /// How many bytes there are.
     #[must_use]
     pub const fn size(&self) -> u64 {
         match &self.0 {
             Kind::Bytes(bytes) => bytes.len() as u64,
-            Kind::File { size, .. } => *size,
+            Kind::File { size, .. } | Kind::Pieces { size, .. } => *size,
         }
     }
 
@@ -62,6 +71,22 @@ impl UploadBody {
                 })
                 .boxed_local()
             }
+            Kind::Pieces { pieces, size, name } => stream::try_unfold((pieces, size), move |(mut pieces, left)| {
+                let reason = "it changed while it was sent; try again when nothing writes to it".to_owned();
+                let changed = Failure::not_sent(ErrorKind::Local { path: name.clone(), reason });
+                async move {
+                    match pieces.recv().await {
+                        Some(piece) => {
+                            let piece = piece?;
+                            let left = left.checked_sub(piece.len() as u64).ok_or(changed)?;
+                            Ok(Some((piece, (pieces, left))))
+                        }
+                        None if left == 0 => Ok(None),
+                        None => Err(changed),
+                    }
+                }
+            })
+            .boxed_local(),
         }
     }
 }

@@ -19,6 +19,10 @@ pub enum Operation {
     FileUpload,
     /// Read a file of the sandbox.
     FileDownload,
+    /// Write a directory of the sandbox.
+    DirectoryUpload,
+    /// Read a directory of the sandbox.
+    DirectoryDownload,
     /// List changed files.
     GitChanges,
     /// Compare a file.
@@ -54,6 +58,8 @@ impl Operation {
             Self::StopCommand => "stop_command",
             Self::FileUpload => "file_upload",
             Self::FileDownload => "file_download",
+            Self::DirectoryUpload => "directory_upload",
+            Self::DirectoryDownload => "directory_download",
             Self::GitChanges => "git_changes",
             Self::GitDiff => "git_diff",
             Self::GitCommits => "git_commits",

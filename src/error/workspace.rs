@@ -40,6 +40,8 @@ impl WorkspaceError {
             | Operation::StopCommand
             | Operation::FileUpload
             | Operation::FileDownload
+            | Operation::DirectoryUpload
+            | Operation::DirectoryDownload
             | Operation::GitChanges
             | Operation::GitDiff
             | Operation::GitCommits

@@ -2,9 +2,12 @@
 
 mod event;
 mod guardian;
+mod label;
 mod lease;
 mod lease_table;
+mod open_files;
 mod outcome;
+mod pattern;
 mod placement;
 mod roster;
 mod run;
@@ -16,8 +19,11 @@ mod supervisor;
 pub use event::{
     OutcomeCounts, RunEvent, RunEventKind, RunSummary, StepFinished, TargetFinished, TargetId, TargetValue,
 };
+pub use label::{InvalidLabel, LabelCondition, LabelFilter};
 pub(crate) use lease::{Acquire, LeaseGuard, Restore};
+pub use open_files::{FILES_PER_TARGET, fanout_for_open_files, raise_open_file_limit};
 pub use outcome::Outcome;
+pub use pattern::{InvalidPattern, MOST_NAMES, NamePattern, split_list};
 pub use run::{
     CancelReason, DEFAULT_FANOUT, DEFAULT_FINALLY_TIMEOUT, FailLimit, Job, JobPlace, JobStep, LabelCap, MaxFail,
     OnMaxFail, Pace, RunOperation, RunReport, RunSpec, Work,

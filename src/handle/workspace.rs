@@ -167,6 +167,32 @@ impl Workspace {
         self.ask(FileDownload::new(source, destination.as_ref()))
     }
 
+    /// Copies what is in a local directory into one of the sandbox, with names, modes and links.
+    ///
+    /// # Errors
+    /// When the local directory cannot be read or changes meanwhile, the remote path is not absolute, the sandbox has no
+    /// `tar`, or the transfer fails.
+    pub fn directory_upload(
+        &self,
+        source: impl AsRef<Path>,
+        destination: impl Into<String>,
+    ) -> impl Future<Output = Result<FileOperationResult, WorkspaceError>> + Send + 'static {
+        self.ask(DirectoryUpload::new(source.as_ref(), destination))
+    }
+
+    /// Copies a directory of the sandbox into a local one, which appears when it is whole, and must be missing or empty.
+    ///
+    /// # Errors
+    /// When there is no such remote directory, the sandbox has no `tar`, the local one cannot be written, the transfer
+    /// fails, or what comes would leave the destination.
+    pub fn directory_download(
+        &self,
+        source: impl Into<String>,
+        destination: impl AsRef<Path>,
+    ) -> impl Future<Output = Result<FileOperationResult, WorkspaceError>> + Send + 'static {
+        self.ask(DirectoryDownload::new(source, destination.as_ref()))
+    }
+
     /// Lists the files that differ; `git_changes` of the Python class.
     ///
     /// # Errors

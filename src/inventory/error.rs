@@ -14,6 +14,14 @@ pub enum InventoryError {
         /// What the operating system said.
         reason: String,
     },
+    /// The program that prints the inventory did not.
+    #[error("the inventory program {} {reason}", program.display())]
+    Program {
+        /// The program.
+        program: PathBuf,
+        /// What it did.
+        reason: String,
+    },
     /// Something in a file is wrong.
     #[error("{file}:{line}: {reason}")]
     Malformed {
@@ -62,6 +70,51 @@ pub enum InventoryError {
         /// Names in it that are spelled alike.
         nearest: Vec<String>,
     },
+    /// The inventory lacks workspaces of a range.
+    #[error(
+        "{}{} of the {of} workspaces of `{pattern}` {} not in {}: {}{}",
+        place(origin), unknown, if *unknown == 1 { "is" } else { "are" }, inventory.display(), suggest::all(first),
+        if *unknown > first.len() { " and more" } else { "" }
+    )]
+    UnknownOfRange {
+        /// The range as it was written.
+        pattern: String,
+        /// File and line that ask for it, where a file does.
+        origin: Option<String>,
+        /// The inventory that was searched.
+        inventory: PathBuf,
+        /// The first of the names that it lacks.
+        first: Vec<String>,
+        /// How many it lacks.
+        unknown: usize,
+        /// How many names the range stands for.
+        of: usize,
+    },
+    /// A pattern matches no workspace of the inventory.
+    #[error("no workspace selected: {}`{pattern}` matches none of the {total} workspaces of {}{hint}", place(origin), inventory.display())]
+    NoMatch {
+        /// The pattern as it was written.
+        pattern: String,
+        /// File and line that ask for it, where a file does.
+        origin: Option<String>,
+        /// The inventory that was searched.
+        inventory: PathBuf,
+        /// How many workspaces it has.
+        total: usize,
+        /// What may have been meant.
+        hint: String,
+    },
+    /// An exclusion names what is neither selected nor known.
+    #[error(
+        "-x `{name}`: no target has that name{}; an exclusion with a slip in it would exclude nothing",
+        hint(name, nearest)
+    )]
+    UnknownExclusion {
+        /// The name.
+        name: String,
+        /// Targets that are spelled alike.
+        nearest: Vec<String>,
+    },
     /// The environment variable that should hold a session key does not.
     #[error("{origin}: {reason}")]
     Key {
@@ -82,7 +135,7 @@ impl InventoryError {
     /// Whether the request was sound and selects nothing.
     #[must_use]
     pub const fn is_empty_selection(&self) -> bool {
-        matches!(self, Self::Empty { .. })
+        matches!(self, Self::Empty { .. } | Self::NoMatch { .. })
     }
 }
 

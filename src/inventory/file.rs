@@ -12,6 +12,7 @@ use toml::{
 use super::{
     InventoryError,
     entry::{InventoryEntry, Key, beside},
+    json,
     name::check_name,
     suggest,
 };
@@ -30,6 +31,9 @@ use crate::{Connection, SessionKey};
 /// ca_file = "ca.pem"               # seen from this file
 /// labels = { tier = "gpu" }
 /// ```
+///
+/// or the same as JSON: `{"workspace": [{"name": "build-1", "host": "https://gateway.example/s/abc"}]}`. A text that begins
+/// with `{` is JSON.
 #[derive(Debug, Clone)]
 pub struct Inventory {
     file: PathBuf,
@@ -51,23 +55,24 @@ struct File {
     workspace: Vec<Spanned<Fields>>,
 }
 
+/// A workspace as it is written.
 #[derive(Deserialize)]
-struct Fields {
-    name: Spanned<String>,
-    host: Spanned<String>,
-    api_key: Option<SecretText>,
-    api_key_env: Option<Spanned<String>>,
-    working_dir: Option<String>,
+pub(super) struct Fields {
+    pub(super) name: Spanned<String>,
+    pub(super) host: Spanned<String>,
+    pub(super) api_key: Option<SecretText>,
+    pub(super) api_key_env: Option<Spanned<String>>,
+    pub(super) working_dir: Option<String>,
     #[serde(default)]
-    headers: BTreeMap<String, Spanned<SecretText>>,
-    api_prefix: Option<Spanned<String>>,
-    ca_file: Option<Spanned<PathBuf>>,
+    pub(super) headers: BTreeMap<String, Spanned<SecretText>>,
+    pub(super) api_prefix: Option<Spanned<String>>,
+    pub(super) ca_file: Option<Spanned<PathBuf>>,
     #[serde(default)]
-    labels: BTreeMap<String, String>,
+    pub(super) labels: BTreeMap<String, String>,
 }
 
 /// A text that no message repeats, not even when it is not a text.
-struct SecretText(String);
+pub(super) struct SecretText(String);
 
 impl<'de> Deserialize<'de> for SecretText {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -79,7 +84,7 @@ impl<'de> Deserialize<'de> for SecretText {
 }
 
 /// A message about a place in the file.
-type At = (usize, String);
+pub(super) type At = (usize, String);
 
 impl Inventory {
     /// Reads an inventory file.
@@ -89,8 +94,17 @@ impl Inventory {
     pub fn load(file: &Path) -> Result<Self, InventoryError> {
         let unreadable = |reason: String| InventoryError::Unreadable { file: file.to_owned(), reason };
         let bytes = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            unreadable(format!("byte {} is not UTF-8; save it as UTF-8", error.utf8_error().valid_up_to()))
+        Self::from_bytes(file, bytes)
+    }
+
+    /// Reads an inventory that is in memory. Its relative paths are seen from where `file` is, and messages name `file`.
+    ///
+    /// # Errors
+    /// It is not UTF-8, or a line of it is wrong.
+    pub fn from_bytes(file: &Path, bytes: Vec<u8>) -> Result<Self, InventoryError> {
+        let text = String::from_utf8(bytes).map_err(|error| InventoryError::Unreadable {
+            file: file.to_owned(),
+            reason: format!("byte {} is not UTF-8; save it as UTF-8", error.utf8_error().valid_up_to()),
         })?;
         Self::parse(file, &text)
     }
@@ -114,11 +128,16 @@ impl Inventory {
     }
 
     fn read(&mut self, text: &str) -> Result<(), At> {
-        let table = DeTable::parse(text).map_err(|error| at(&error))?;
-        check_keys(table.get_ref())?;
-        let file = File::deserialize(toml::Deserializer::from(table)).map_err(|error| at(&error))?;
-        self.entries.reserve(file.workspace.len());
-        for fields in file.workspace {
+        let workspaces = if text.trim_start().starts_with('{') {
+            json::read(text)?
+        } else {
+            let table = DeTable::parse(text).map_err(|error| at(&error))?;
+            check_keys(table.get_ref())?;
+            File::deserialize(toml::Deserializer::from(table)).map_err(|error| at(&error))?.workspace
+        };
+        self.entries.reserve(workspaces.len());
+        self.by_name.reserve(workspaces.len());
+        for fields in workspaces {
             let offset = fields.span().start;
             let entry = read_entry(&self.file, offset, fields.into_inner())?;
             if let Some(first) = self.by_name.insert(entry.name.clone(), self.entries.len()) {
@@ -134,6 +153,18 @@ impl Inventory {
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// How many workspaces it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has no workspace.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// The workspaces, in the order of the file.

@@ -1,6 +1,7 @@
 use super::{InventoryError, target::Target};
+use crate::fleet::split_list;
 
-/// Reads a hostfile: a name or a URL a line; empty lines count for nothing, and neither does what follows a `#` that
+/// Reads a hostfile: a name, a pattern or a URL a line; empty lines count for nothing, and neither does what follows a `#` that
 /// begins a line or comes after a space. Each target comes with its line.
 ///
 /// # Errors
@@ -19,10 +20,10 @@ pub fn parse_hostfile(file: &str, text: &str) -> Result<Vec<(usize, Target)>, In
             line,
             reason: format!("`{}`: {reason}", shown(content)),
         };
-        if content.contains([' ', '\t', ',']) {
+        if content.contains([' ', '\t']) || split_list(content).nth(1).is_some() || content.ends_with(',') {
             return Err(malformed("one name or URL a line, please".to_owned()));
         }
-        targets.push((line, Target::parse(content).map_err(malformed)?));
+        targets.extend(Target::parse(content).map_err(malformed)?.into_iter().map(|target| (line, target)));
     }
     Ok(targets)
 }
@@ -59,6 +60,15 @@ mod tests {
     #[test]
     fn a_hash_inside_a_word_is_no_comment() {
         assert_eq!(parse_hostfile("hosts", "http://h/a#b").unwrap(), [(1, Target::Url("http://h/a#b".into()))]);
+    }
+
+    #[test]
+    fn a_range_is_many_and_its_commas_are_its_own() {
+        let read = parse_hostfile("hosts", "http://h:[1,3]\nweb[1,3]\n").unwrap();
+        let [first, second, third] = read.as_slice() else { panic!("{read:?}") };
+        assert_eq!((first, second), (&(1, Target::Url("http://h:1".into())), &(1, Target::Url("http://h:3".into()))));
+        assert!(matches!(third, (2, Target::Pattern(_))));
+        assert!(parse_hostfile("hosts", "a,b\n").is_err() && parse_hostfile("hosts", "a,\n").is_err());
     }
 
     #[test]

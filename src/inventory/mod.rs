@@ -1,4 +1,5 @@
-//! Which workspaces are meant: names and addresses from flags and hostfiles, looked up in an inventory file.
+//! Which workspaces are meant: names, patterns and addresses from flags and hostfiles, looked up in an inventory: a file, or
+//! what a program prints.
 //!
 //! [`TargetQuery`] says what was asked for, [`Inventory`] what is known, and [`resolve`] turns the two into the
 //! [configurations](crate::workspace::WorkspaceConfig) of the workspaces, each once. Nothing here connects to anything.
@@ -7,19 +8,22 @@ mod entry;
 mod error;
 mod file;
 mod hostfile;
-mod label;
+mod json;
 mod locate;
 mod name;
+mod program;
 mod resolve;
-mod suggest;
+pub(crate) mod suggest;
 mod target;
 
 pub use entry::InventoryEntry;
 pub use error::InventoryError;
 pub use file::Inventory;
 pub use hostfile::parse_hostfile;
-pub use label::{InvalidLabel, LabelFilter};
 pub use locate::{FILE_NAME, find_inventory};
 pub use name::check_name;
+pub use program::{InventoryProgram, is_program};
 pub use resolve::{Lookup, TargetQuery, UrlDefaults, resolve};
 pub use target::{Target, parse_target_list};
+
+pub use crate::fleet::{InvalidLabel, LabelCondition, LabelFilter};

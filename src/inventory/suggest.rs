@@ -4,7 +4,7 @@
 const MOST: usize = 3;
 
 /// The candidates that are spelled most like `wrong`, best first.
-pub(super) fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+pub(crate) fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let lower = wrong.to_lowercase();
     let tolerance = (lower.chars().count() / 3).max(1);
     let mut ranked: Vec<(usize, &str)> = candidates
@@ -19,13 +19,18 @@ pub(super) fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a 
 }
 
 /// The names for a sentence: `a`, `b` or `c`.
-pub(super) fn list(names: &[String]) -> String {
+pub(crate) fn list(names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),
         Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
         None => String::new(),
     }
+}
+
+/// The names for a sentence: `a`, `b`, `c`.
+pub(crate) fn all(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -95,6 +95,8 @@ macro_rules! step {
 
 step!(FileUpload, steps::file::upload);
 step!(FileDownload, steps::file::download);
+step!(DirectoryUpload, steps::directory::upload);
+step!(DirectoryDownload, steps::directory::download);
 step!(GitChanges, steps::git::changes);
 step!(GitDiff, steps::git::diff);
 step!(GitCommits, steps::git::commits);

@@ -37,6 +37,7 @@ impl FileOperationResult {
             source_path: source.into(),
             destination_path: destination.into(),
             file_size: None,
+            files: None,
             error: Some(error.to_string()),
             trace: error.trace.clone(),
         }

@@ -9,6 +9,7 @@ mod attendant;
 mod compat;
 mod config;
 mod core;
+mod directory;
 mod ending;
 mod feed;
 mod health;

@@ -62,8 +62,11 @@ pub struct FileOperationResult {
     pub source_path: String,
     /// Where it was written.
     pub destination_path: String,
-    /// Its size in bytes.
+    /// Its size in bytes; that of all files of a directory.
     pub file_size: Option<u64>,
+    /// How many files and links a directory had; absent for a single file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
     /// Always absent here; failures are errors. It is filled by the conversion to what the Python
     /// class returns.
     pub error: Option<String>,

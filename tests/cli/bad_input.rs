@@ -109,7 +109,7 @@ fn missing_local_file() {
     assert_eq!(ended.stdout, "");
     ended.says(&["nothing.txt", "No such file"]);
     let ended = place.run(&["upload", "--local", "1", ".", "/tmp/x"]).expect(2);
-    ended.says(&["is a directory", "one by one"]);
+    ended.says(&["is a directory", "with -r"]);
 }
 
 fn fifo(place: &Place, name: &str) {

@@ -3,12 +3,15 @@
 
 mod bad_input;
 mod commands;
+mod config;
+mod directories;
 mod help;
 mod interrupt;
 mod json;
 mod junit;
 mod policies;
 mod readme;
+mod selection;
 mod sinks;
 mod support;
 mod targets;

@@ -1,7 +1,9 @@
 //! What can be asked for: the flags, and how their values are read.
 
 mod agent;
+mod completion;
 mod duration;
+pub(super) mod heading;
 mod operations;
 mod output;
 mod rate;
@@ -12,6 +14,7 @@ mod values;
 use clap::{Parser, Subcommand};
 
 pub(super) use agent::AgentArgs;
+pub(super) use completion::CompletionArgs;
 pub(super) use duration::parse_duration;
 pub(super) use operations::{ChangesArgs, DiffArgs, DownloadArgs, PlainArgs, UploadArgs};
 pub(super) use output::{ColorWhen, OutputArgs, ProgressKind, RunOutputArgs};
@@ -25,6 +28,24 @@ pub(super) use values::{HeaderArg, SecretVariable, Variable};
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
+
+    /// The configuration file [default: wsfleet/config.toml in the XDG config folder]
+    ///
+    /// It holds defaults for options under their long names, as in fanout = 128, and in a table such as [run] for one
+    /// command alone. An option on the command line wins over the environment, and that over the file.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "WSFLEET_CONFIG",
+        hide_env_values = true,
+        help_heading = heading::CONFIGURATION
+    )]
+    pub(super) config: Option<std::path::PathBuf>,
+
+    /// Read no configuration file
+    #[arg(long, global = true, help_heading = heading::CONFIGURATION)]
+    pub(super) no_config: bool,
 }
 
 /// What to do.
@@ -42,11 +63,11 @@ pub(super) enum Command {
     /// a file of jobs, each on a workspace of its own.
     ///
     /// Ctrl-C stops the commands on the workspaces and reports what was gathered; a second one leaves at once.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = EXIT_CODES, after_long_help = RUN_HELP)]
     Run(Box<RunArgs>),
-    /// Copy a local file to workspaces
+    /// Copy a local file or directory to workspaces
     Upload(Box<UploadArgs>),
-    /// Copy a file of workspaces to here
+    /// Copy a file or directory of workspaces to here
     ///
     /// {workspace} in DEST becomes the workspace's name, with `_` for each `/` in it. From more than one workspace, DEST
     /// without {workspace} is a directory: the files become DEST/WORKSPACE/NAME, each in a directory of its own.
@@ -64,9 +85,32 @@ pub(super) enum Command {
     /// It speaks the API of OpenHands agent servers, prints one line with its address when it is ready, and ends on SIGTERM or
     /// SIGINT, with the commands that it runs. Whoever can reach it and has the key can run commands as you.
     Agent(AgentArgs),
+    /// Print a script that completes command lines in a shell
+    ///
+    /// For bash: source <(wsfleet completion bash). For zsh: put the output of wsfleet completion zsh into a file _wsfleet
+    /// of a folder in $fpath. For fish: wsfleet completion fish | source.
+    Completion(CompletionArgs),
 }
 
-const EXIT_CODES: &str = "\
+impl Command {
+    /// Its target options, if it has targets.
+    pub(super) fn targets_mut(&mut self) -> Option<&mut TargetArgs> {
+        match self {
+            Self::Run(args) => Some(&mut args.targets),
+            Self::Upload(args) => Some(&mut args.targets),
+            Self::Download(args) => Some(&mut args.targets),
+            Self::Changes(args) => Some(&mut args.targets),
+            Self::Diff(args) => Some(&mut args.targets),
+            Self::Ping(args) | Self::Info(args) => Some(&mut args.targets),
+            Self::Agent(_) | Self::Completion(_) => None,
+        }
+    }
+}
+
+/// What follows the help of most commands. A macro, so that other texts can hold it.
+macro_rules! exit_codes {
+    () => {
+        "\
 Exit codes:
   0    every target succeeded
   1    internal error
@@ -80,7 +124,29 @@ Exit codes:
   130  interrupted
 The first that applies decides, in the order 130, 7, 4, 3, 5.
 
-Log messages go to stderr when RUST_LOG asks for them, as in RUST_LOG=workspace_fleet=debug.";
+Log messages go to stderr when RUST_LOG asks for them, as in RUST_LOG=workspace_fleet=debug."
+    };
+}
+
+const EXIT_CODES: &str = exit_codes!();
+
+const RUN_HELP: &str = concat!(
+    "\
+Examples:
+  Try it out on four workspaces of this machine:
+    wsfleet run --local 4 -- 'echo hello from $PWD'
+  On three workspaces of the inventory wsfleet.toml, at most a minute each:
+    wsfleet run -w 'node[1-3]' -u 1m -- make test
+  On all with a label but one, 200 at a time, as JSON Lines:
+    wsfleet run -l tier=gpu -x node7 -f 200 --json -- nvidia-smi -L
+  See first where it would run:
+    wsfleet run -l tier=gpu --dry-run -- nvidia-smi -L
+  On agent servers by their addresses, the session key in $KEY:
+    wsfleet run -w 'http://10.0.0.[1-50]:8000' --api-key-env KEY -- uptime
+
+",
+    exit_codes!()
+);
 
 #[cfg(test)]
 mod tests {

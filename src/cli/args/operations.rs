@@ -7,13 +7,20 @@ use super::{OutputArgs, TargetArgs};
 /// Of `upload`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct UploadArgs {
-    /// The local file
+    /// The local file, or with -r the local directory
     #[arg(value_name = "SRC")]
     pub(in crate::cli) source: PathBuf,
 
     /// Where to write it, an absolute path of the workspace; one that ends with `/` is a directory
     #[arg(value_name = "DEST")]
     pub(in crate::cli) destination: String,
+
+    /// Copy a directory with all that is in it
+    ///
+    /// DEST becomes a copy of SRC, and is made when it is missing; a DEST that ends with `/` gets it under its own name. Files
+    /// that are there are replaced, others stay. The workspace needs tar. Links and modes are kept, owners are not.
+    #[arg(short = 'r', long)]
+    pub(in crate::cli) recursive: bool,
 
     #[command(flatten)]
     pub(in crate::cli) targets: TargetArgs,
@@ -25,13 +32,20 @@ pub(in crate::cli) struct UploadArgs {
 /// Of `download`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DownloadArgs {
-    /// The file, an absolute path of the workspace
+    /// The file, or with -r the directory, an absolute path of the workspace
     #[arg(value_name = "SRC")]
     pub(in crate::cli) source: String,
 
     /// Where to write it; missing directories are made
     #[arg(value_name = "DEST")]
     pub(in crate::cli) destination: PathBuf,
+
+    /// Copy a directory with all that is in it
+    ///
+    /// It must not be here yet, unless it is empty, and appears when it is whole. Nothing is written outside of it. The
+    /// workspace needs tar. Links and modes are kept, owners are not.
+    #[arg(short = 'r', long)]
+    pub(in crate::cli) recursive: bool,
 
     #[command(flatten)]
     pub(in crate::cli) targets: TargetArgs,

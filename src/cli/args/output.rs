@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 /// How events are shown.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Output")]
+#[command(next_help_heading = super::heading::OUTPUT)]
 pub(in crate::cli) struct OutputArgs {
     /// Print JSON Lines: one object an event, as it happens
     #[arg(long)]

@@ -49,7 +49,8 @@ fn ending_of(outcome: Outcome, value: Option<&TargetValue>) -> String {
         }
         Some(TargetValue::File(file)) => {
             let size = file.file_size.map(|size| format!("{} to ", count(size, "byte"))).unwrap_or_default();
-            words.push(format!("{size}{}", one_line(&file.destination_path)));
+            let files = file.files.map(|files| format!("{}, ", count(files, "file"))).unwrap_or_default();
+            words.push(format!("{files}{size}{}", one_line(&file.destination_path)));
         }
         Some(TargetValue::Changes(changes)) => words.push(count(changes.len() as u64, "change")),
         Some(TargetValue::Diff(diff)) if diff.modified == diff.original => words.push("no difference".to_owned()),
@@ -180,6 +181,7 @@ mod tests {
             source_path: "a".into(),
             destination_path: "/b".into(),
             file_size: Some(1),
+            files: None,
             error: None,
             trace: None,
         };

@@ -248,9 +248,15 @@ fn of_command(result: &CommandResult) -> Fields<'_> {
 fn value(value: &TargetValue) -> Value {
     match value {
         TargetValue::Command(result) => to_value(result),
-        TargetValue::File(file) => json!({
-            "source_path": file.source_path, "destination_path": file.destination_path, "file_size": file.file_size,
-        }),
+        TargetValue::File(file) => {
+            let mut value = json!({
+                "source_path": file.source_path, "destination_path": file.destination_path, "file_size": file.file_size,
+            });
+            if let Some(files) = file.files {
+                value["files"] = files.into();
+            }
+            value
+        }
         TargetValue::Changes(changes) => to_value(changes),
         TargetValue::Diff(diff) => to_value(diff),
         TargetValue::Alive(round_trip) => json!({ "round_trip_ms": round_trip.as_secs_f64() * 1e3 }),

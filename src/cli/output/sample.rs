@@ -28,6 +28,7 @@ pub(super) fn command(exit_code: i32, stdout: &str, stderr: &str) -> CommandResu
         stdout_bytes: stdout.len() as u64,
         stderr_bytes: stderr.len() as u64,
         truncated: false,
+        trace: None,
     }
 }
 

@@ -107,6 +107,13 @@ impl Job {
         self
     }
 
+    /// What would be done on this workspace, step by step, in words without secrets.
+    #[must_use]
+    pub fn plan(&self, workspace: &str) -> Vec<String> {
+        let plan = |step: &JobStep| step.operation.plan(workspace, self.name.as_deref());
+        self.steps.iter().map(plan).chain(self.finally.iter().map(|step| format!("finally: {}", plan(step)))).collect()
+    }
+
     /// The job in words: its name, or what its steps do.
     #[must_use]
     pub fn describe(&self) -> String {

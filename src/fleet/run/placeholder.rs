@@ -29,6 +29,8 @@ impl Names<'_> {
                 }
             }
             RunOperation::Download(download) => self.fill_path(&mut download.destination),
+            RunOperation::DownloadDirectory(download) => self.fill_path(&mut download.destination),
+            RunOperation::UploadDirectory(upload) => self.fill_path(&mut upload.source),
             RunOperation::Upload(upload) => {
                 if let UploadSource::Path(path) = &mut upload.source {
                     self.fill_path(path);

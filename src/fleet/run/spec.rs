@@ -1,14 +1,17 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     job::{DEFAULT_FINALLY_TIMEOUT, Job, JobStep},
+    placeholder::Names,
     policy::{LabelCap, MaxFail, Pace},
 };
 use crate::{
     fleet::Selector,
-    messages::{ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff},
+    messages::{
+        DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff, UploadSource,
+    },
 };
 
 /// How many targets run at once unless something else is asked for.
@@ -58,6 +61,7 @@ pub struct RunSpec {
 /// What a run does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "a run has one")]
 pub enum Work {
     /// The same on each workspace that the run's selector picks.
     Each(Job),
@@ -80,6 +84,10 @@ pub enum RunOperation {
     Upload(FileUpload),
     /// Reads a file. `{workspace}` in the local path becomes the target's name.
     Download(FileDownload),
+    /// Copies a directory to the sandbox.
+    UploadDirectory(DirectoryUpload),
+    /// Copies a directory from the sandbox. `{workspace}` in the local path becomes the target's name.
+    DownloadDirectory(DirectoryDownload),
     /// Lists changed files.
     Changes(GitChanges),
     /// Compares a file.
@@ -216,6 +224,16 @@ impl RunSpec {
         self
     }
 
+    /// What would be done on a workspace that the same is done on, step by step, in words without secrets; nothing for a
+    /// run of jobs.
+    #[must_use]
+    pub fn plan_for(&self, workspace: &str) -> Vec<String> {
+        match &self.work {
+            Work::Each(job) => job.plan(workspace),
+            Work::Jobs(_) => Vec::new(),
+        }
+    }
+
     /// What is done, in words.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -234,10 +252,29 @@ impl RunOperation {
             Self::Execute(command) => command.command.clone(),
             Self::Upload(upload) => format!("upload to {}", upload.destination),
             Self::Download(download) => format!("download {}", download.source),
+            Self::UploadDirectory(upload) => format!("upload to {}/", upload.destination.trim_end_matches('/')),
+            Self::DownloadDirectory(download) => format!("download {}/", download.source.trim_end_matches('/')),
             Self::Changes(changes) => format!("changes {}", changes.path).trim_end().to_owned(),
             Self::Diff(diff) => format!("diff {}", diff.path),
             Self::Ping => "ping".to_owned(),
             Self::Info => "info".to_owned(),
+        }
+    }
+
+    /// The operation on this workspace in words, with what goes from where to where.
+    pub(super) fn plan(&self, workspace: &str, job: Option<&str>) -> String {
+        match (Names { workspace, job }).fill(self, &BTreeMap::new()) {
+            Self::Upload(FileUpload { source: UploadSource::Path(path), destination }) => {
+                format!("upload {} to {destination}", path.display())
+            }
+            Self::Download(download) => format!("download {} to {}", download.source, download.destination.display()),
+            Self::UploadDirectory(upload) => {
+                format!("upload what is in {} to {}", upload.source.display(), upload.destination)
+            }
+            Self::DownloadDirectory(download) => {
+                format!("download what is in {} to {}", download.source, download.destination.display())
+            }
+            other => other.describe(),
         }
     }
 }

@@ -91,6 +91,8 @@ impl Asking<'_> {
             RunOperation::Execute(command) => self.execute(command).await,
             RunOperation::Upload(message) => self.send(message).await.map(TargetValue::File),
             RunOperation::Download(message) => self.send(message).await.map(TargetValue::File),
+            RunOperation::UploadDirectory(message) => self.send(message).await.map(TargetValue::File),
+            RunOperation::DownloadDirectory(message) => self.send(message).await.map(TargetValue::File),
             RunOperation::Changes(message) => self.send(message).await.map(TargetValue::Changes),
             RunOperation::Diff(message) => self.send(message).await.map(TargetValue::Diff),
             RunOperation::Ping => self.send(Alive).await.map(TargetValue::Alive),

@@ -5,6 +5,7 @@
 
 mod command;
 mod control;
+mod directory;
 mod file;
 mod git;
 mod traced;
@@ -15,6 +16,7 @@ pub use command::{
 pub(crate) use command::{Execute, Spec};
 pub(crate) use control::Dismiss;
 pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdown, UpdateConnection, WaitReady};
+pub use directory::{DirectoryDownload, DirectoryUpload};
 pub use file::{FileDownload, FileUpload, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
 pub use traced::Traced;

@@ -31,6 +31,7 @@ pub(crate) async fn upload(core: &Rc<Core>, upload: FileUpload) -> Result<FileOp
         source_path,
         destination_path: upload.destination,
         file_size: Some(size),
+        files: None,
         error: None,
         trace: None,
     })
@@ -42,7 +43,7 @@ pub(super) async fn open_source(path: &Path) -> Result<UploadBody, Failure> {
     let metadata = file.metadata().await.map_err(|error| local(path, &error))?;
     if !metadata.is_file() {
         let what = if metadata.is_dir() {
-            "it is a directory; upload its files one by one"
+            "it is a directory; send it with `DirectoryUpload`"
         } else {
             "it is not a regular file"
         };
@@ -61,6 +62,7 @@ pub(crate) async fn download(core: &Rc<Core>, download: FileDownload) -> Result<
         source_path: download.source,
         destination_path: download.destination.display().to_string(),
         file_size: Some(size),
+        files: None,
         error: None,
         trace: None,
     })
@@ -142,7 +144,7 @@ impl Drop for Temporary {
     }
 }
 
-fn check_remote(path: &str) -> Result<(), Failure> {
+pub(super) fn check_remote(path: &str) -> Result<(), Failure> {
     if !path.starts_with('/') {
         return Err(Failure::invalid(format!(
             "remote path `{path}` is relative: give an absolute one, such as /workspace/{path}"

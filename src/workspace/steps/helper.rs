@@ -7,10 +7,15 @@ use crate::{
 };
 
 /// How long a small command of the runtime's own may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs a small command of the runtime's own to its end.
 pub(crate) async fn run(core: &Rc<Core>, command: String) -> Result<BashOutput, Failure> {
-    let start = StartBashCommand { command, cwd: None, timeout: PATIENCE.as_secs().cast_signed() };
-    core.client()?.execute_bash_command(&start, PATIENCE + Duration::from_secs(5)).await
+    run_within(core, command, PATIENCE).await
+}
+
+/// The same for one that may take longer.
+pub(super) async fn run_within(core: &Rc<Core>, command: String, patience: Duration) -> Result<BashOutput, Failure> {
+    let start = StartBashCommand { command, cwd: None, timeout: patience.as_secs().cast_signed() };
+    core.client()?.execute_bash_command(&start, patience + Duration::from_secs(5)).await
 }

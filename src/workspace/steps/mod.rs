@@ -1,6 +1,7 @@
 //! What a workspace does in one turn: plain async functions over the shared core.
 
 pub(crate) mod command;
+pub(crate) mod directory;
 pub(crate) mod file;
 pub(crate) mod git;
 pub(crate) mod helper;
