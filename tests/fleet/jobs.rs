@@ -37,7 +37,7 @@ async fn five_hundred_jobs_over_forty_workspaces_run_once_and_alone_and_leave_th
     }
     let shared = sandboxes.shared("").display().to_string();
     let job = |number: usize| {
-        let fails = if number % 3 == 0 { "exit 3" } else { "true" };
+        let fails = if number.is_multiple_of(3) { "exit 3" } else { "true" };
         // The lock is in the workspace's own directory: a second job there finds it and fails with another code.
         let begin =
             format!("mkdir lock || exit 9; echo $J >> {shared}ran/$J; echo patch of $J > {shared}patches/$J; {fails}");
@@ -47,7 +47,7 @@ async fn five_hundred_jobs_over_forty_workspaces_run_once_and_alone_and_leave_th
         Job::new([run(begin)])
             .with_name(&name)
             .with_env("J", "{job}")
-            .on(if number % 2 == 0 { JobPlace::AnyOf(Selector::label("half", "even")) } else { JobPlace::Any })
+            .on(if number.is_multiple_of(2) { JobPlace::AnyOf(Selector::label("half", "even")) } else { JobPlace::Any })
             .with_finally([
                 run(format!("rmdir lock && touch {shared}finally/$J")),
                 download(&patch, sandboxes.shared("out").join("{job}/patch")),
