@@ -18,6 +18,7 @@ use crate::{
     messages::{
         DiffBase, DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff,
     },
+    protocol::Trace,
 };
 
 /// The most that `--stdin` takes: it is held in memory while the run goes on.
@@ -37,6 +38,11 @@ impl From<RunOperation> for Prepared {
 }
 
 pub(super) fn run(args: &RunArgs, configs: &[WorkspaceConfig]) -> Result<Prepared, CliError> {
+    if args.move_lost_jobs && args.jobs.is_none() {
+        return Err(CliError::usage(
+            "--move-lost-jobs is about the jobs of a file: give one with --jobs, or leave it away",
+        ));
+    }
     let spec = match &args.jobs {
         Some(file) => {
             let template = command(args, String::new())?;
@@ -52,7 +58,16 @@ pub(super) fn run(args: &RunArgs, configs: &[WorkspaceConfig]) -> Result<Prepare
             RunSpec::command(Selector::all(), command(args, text)?)
         }
     };
-    Ok(Prepared { spec: policed(spec, &args.policy, args.move_lost_jobs) })
+    let spec = policed(spec, &args.policy, args.move_lost_jobs).with_trace(trace(args)?);
+    Ok(Prepared { spec })
+}
+
+/// What the run belongs to.
+fn trace(args: &RunArgs) -> Result<Trace, CliError> {
+    let trace = args.traceparent.clone().map(Trace::new).unwrap_or_default();
+    let tags = args.trace_tag.iter();
+    let tagged = tags.into_iter().try_fold(trace, |trace, (name, value)| trace.with_tag(name, value));
+    tagged.map_err(|error| CliError::usage(format!("--trace-tag: {error}")))
 }
 
 /// Holds a run to what the flags ask for.
@@ -143,7 +158,9 @@ pub(super) fn check_directory(path: &Path, source: &str) -> Result<(), CliError>
     let unreadable =
         |error: std::io::Error| CliError::usage(format!("can not read the local directory {source}: {error}"));
     if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
-        return Err(CliError::usage(format!("{source} is not a directory: copy it as a file")));
+        return Err(CliError::usage(format!(
+            "{source} is not a directory: copy it without -r (in a jobs file, without `recursive`)"
+        )));
     }
     std::fs::read_dir(path).map(drop).map_err(unreadable)
 }

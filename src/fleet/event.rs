@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{CancelReason, Outcome};
 use crate::{
     CommandResult, FileOperationResult, WorkspaceError,
-    protocol::{EventId, GitChange, GitDiff, ServerInfo},
+    protocol::{EventId, GitChange, GitDiff, ServerInfo, Trace},
     workspace::{OutputStream, millis},
 };
 
@@ -19,6 +19,9 @@ pub struct RunEvent {
     pub time: Timestamp,
     /// The run.
     pub run_id: EventId,
+    /// What the run belongs to, where it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Arc<Trace>>,
     /// What happened.
     #[serde(flatten)]
     pub kind: RunEventKind,

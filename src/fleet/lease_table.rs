@@ -288,7 +288,7 @@ mod tests {
             let mut held: HashMap<String, Token> = HashMap::new();
             let mut quarantined = BTreeSet::new();
             let mut line: Vec<(Ticket, Selector)> = Vec::new();
-            let tier = |number: u8| if number % 2 == 0 { "gpu" } else { "cpu" };
+            let tier = |number: u8| if number.is_multiple_of(2) { "gpu" } else { "cpu" };
             for (step, number) in steps {
                 let name = format!("w{number}");
                 let mut answers = Vec::new();

@@ -239,6 +239,14 @@ impl Handler<Hold> for RemoteWorkspace {
     }
 }
 
+impl Handler<Rest> for RemoteWorkspace {
+    type Result = ();
+
+    fn handle(&mut self, _: Rest, _: &mut Self::Context) {
+        self.core.rest();
+    }
+}
+
 impl Handler<ResetClient> for RemoteWorkspace {
     type Result = ();
 

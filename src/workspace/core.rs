@@ -121,6 +121,13 @@ impl Core {
     }
 
     /// Drops the connections. What is under way keeps its own until it ends.
+    /// Holds no connection until the next request, where none is needed for a command that runs.
+    pub(crate) fn rest(&self) {
+        if self.feed.len() == 0 {
+            self.link.borrow_mut().client = None;
+        }
+    }
+
     pub(crate) fn reset_client(&self) {
         self.link.borrow_mut().client = None;
         self.health.new_link();

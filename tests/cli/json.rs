@@ -143,3 +143,15 @@ fn other_operations_have_a_value() {
     let lines = Place::new().run(&["info", "--local", "1", "--json"]).expect(0).json();
     assert!(of(&lines, "target_finished")[0]["value"]["version"].is_string());
 }
+
+#[test]
+fn a_run_belongs_to_the_trace_it_is_given() {
+    let place = Place::new();
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let flags = ["run", "--local", "1", "--json", "--traceparent", parent, "--trace-tag", "episode=17", "--", "true"];
+    for line in place.run(&flags).expect(0).json() {
+        assert_eq!(line["trace"], json!({ "traceparent": parent, "tags": { "episode": "17" } }), "{line}");
+    }
+    place.run(&["run", "--local", "1", "--traceparent", "00-1-2-3", "--", "true"]).expect(2).says(&["00-1-2-3"]);
+    place.run(&["run", "--local", "1", "--trace-tag", "a b=1", "--", "true"]).expect(2).says(&["--trace-tag", "a b"]);
+}

@@ -2,6 +2,7 @@
 //!
 //! Every address of the loopback network is a workspace of its own, behind a stub that answers at once.
 
+mod churn;
 #[path = "../support/stub.rs"]
 mod stub;
 

@@ -6,7 +6,10 @@ use super::{
     OutputArgs, RunOutputArgs, SecretVariable, TargetArgs, Variable, duration::parse_duration, heading,
     rate::parse_rate,
 };
-use crate::fleet::{LabelCap, MaxFail};
+use crate::{
+    fleet::{LabelCap, MaxFail},
+    protocol::TraceParent,
+};
 
 /// Of `run`.
 #[derive(Debug, Args)]
@@ -61,6 +64,14 @@ pub(in crate::cli) struct RunArgs {
     /// Give what is piped into this program to the command of every workspace, at most 64 MiB
     #[arg(long, help_heading = heading::COMMAND)]
     pub(in crate::cli) stdin: bool,
+
+    /// The trace that the run belongs to, as a W3C traceparent: sent with every request, and on every event
+    #[arg(long, value_name = "TRACEPARENT", env = "TRACEPARENT", hide_env_values = true, help_heading = heading::COMMAND)]
+    pub(in crate::cli) traceparent: Option<TraceParent>,
+
+    /// A tag of yours for the run: sent with every request as W3C baggage, and on every event
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_tag, help_heading = heading::COMMAND)]
+    pub(in crate::cli) trace_tag: Vec<(String, String)>,
 
     /// Exit with the largest exit code of the commands, where a signal N counts as 128+N
     #[arg(short = 'S', long, help_heading = heading::COMMAND)]
@@ -188,4 +199,10 @@ pub(in crate::cli) struct PolicyArgs {
         allow_hyphen_values = true
     )]
     pub(in crate::cli) slow_after: Option<Duration>,
+}
+
+/// `KEY=VALUE` of `--trace-tag`.
+fn parse_tag(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }

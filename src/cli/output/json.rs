@@ -8,7 +8,7 @@ use super::Sink;
 use crate::{
     CommandResult, Outcome, OutputStream, WorkspaceError,
     fleet::{CancelReason, OutcomeCounts, RunEvent, RunEventKind, StepFinished, TargetFinished, TargetId, TargetValue},
-    protocol::EventId,
+    protocol::{EventId, Trace},
 };
 
 /// The version of the lines. It grows when a field goes or changes its meaning; new fields may come without that.
@@ -27,6 +27,8 @@ struct Line<'a> {
     seq: u64,
     time: Timestamp,
     run_id: EventId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a Trace>,
     #[serde(flatten)]
     body: Body<'a>,
 }
@@ -225,6 +227,7 @@ impl<W: Write> Sink for JsonLines<W> {
             seq: event.seq,
             time: event.time,
             run_id: event.run_id,
+            trace: event.trace.as_deref(),
             body: self.body(&event.kind, exit_code),
         };
         serde_json::to_writer(&mut self.out, &line)?;
@@ -290,7 +293,7 @@ mod tests {
 
     fn line(kind: RunEventKind, command: bool) -> Value {
         let mut sink = JsonLines::new(Vec::new(), command);
-        let event = RunEvent { seq: 7, time: Timestamp::UNIX_EPOCH, run_id: EventId::random(), kind };
+        let event = RunEvent { seq: 7, time: Timestamp::UNIX_EPOCH, run_id: EventId::random(), trace: None, kind };
         sink.event(&event, 4).unwrap();
         assert_eq!(sink.out.iter().filter(|&&byte| byte == b'\n').count(), 1);
         let mut line: Value = serde_json::from_slice(&sink.out).unwrap();

@@ -124,7 +124,7 @@ mod tests {
     fn output(seq: u64, length: usize) -> RunEvent {
         let text = format!("{seq}:").repeat(length.div_ceil(4));
         let kind = RunEventKind::Output { target: TargetId::workspace("w1"), stream: OutputStream::Stdout, text };
-        RunEvent { seq, time: Timestamp::UNIX_EPOCH, run_id: EventId::random(), kind }
+        RunEvent { seq, time: Timestamp::UNIX_EPOCH, run_id: EventId::random(), trace: None, kind }
     }
 
     /// Takes nothing before it is told to, and keeps the numbers and lengths of what it took.
@@ -175,7 +175,7 @@ mod tests {
         let kinds = [sample::failed(), sample::alive(), sample::refused(), sample::step("build")];
         let sent: Vec<_> = kinds
             .into_iter()
-            .map(|kind| RunEvent { seq: 1, time: Timestamp::UNIX_EPOCH, run_id: EventId::random(), kind })
+            .map(|kind| RunEvent { seq: 1, time: Timestamp::UNIX_EPOCH, run_id: EventId::random(), trace: None, kind })
             .map(|event| Arc::new(Queued { event, exit_code: 4 }))
             .collect();
         sent.iter().for_each(|queued| queue.push(queued));

@@ -129,7 +129,7 @@ pub(super) fn run_finished(counts: &[(Outcome, usize)], flaky: usize, cancelled:
 /// These events, a second apart.
 pub(super) fn events(kinds: Vec<RunEventKind>) -> Vec<RunEvent> {
     let numbered = kinds.into_iter().enumerate();
-    let event = |(seq, kind)| RunEvent { seq: seq as u64, time: at(seq as i64), run_id: id(), kind };
+    let event = |(seq, kind)| RunEvent { seq: seq as u64, time: at(seq as i64), run_id: id(), trace: None, kind };
     numbered.map(event).collect()
 }
 

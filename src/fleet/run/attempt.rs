@@ -17,11 +17,15 @@ use super::{
 use crate::{
     ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceError,
     fleet::{Outcome, RunEventKind, StepFinished, TargetFinished, TargetId, TargetValue, lease::Leases},
+    messages::Rest,
+    protocol::Trace,
 };
 
 /// What all attempts of a run share.
 pub(super) struct Shared {
     pub(super) emitter: Emitter,
+    /// What the run belongs to.
+    pub(super) trace: Option<Arc<Trace>>,
     pub(super) stream_output: bool,
     pub(super) target_timeout: Option<Duration>,
     pub(super) global_timeout: Option<Duration>,
@@ -34,6 +38,9 @@ pub(super) struct Shared {
     /// Cancelled when `finally` steps are given up, too.
     pub(super) give_up: CancellationToken,
     pub(super) leases: Rc<Leases>,
+    /// Whether a workspace drops its connections when its target has ended, because many more targets wait than may run:
+    /// kept ones would add up to more than a process may have open.
+    pub(super) rest_after: bool,
 }
 
 /// One try at a target.
@@ -89,6 +96,10 @@ async fn work(attempt: Attempt, shared: &Shared) -> AttemptEnd {
         Err(error) => (None, Some(error)),
     };
     let lost = error.as_ref().is_some_and(is_lost);
+    if let (true, Ok(address)) = (shared.rest_after, &attempt.address) {
+        // One whose mailbox is full is busy, and rests later by itself.
+        let _ = address.try_send(Rest);
+    }
     AttemptEnd {
         finished: Box::new(TargetFinished {
             target: attempt.id,

@@ -2,6 +2,7 @@ use std::{
     cell::Cell,
     collections::{HashMap, VecDeque},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -71,8 +72,10 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, fl
             roster
         }
     };
+    let trace = Some(std::mem::take(&mut spec.trace)).filter(|trace| !trace.is_empty()).map(Arc::new);
     let shared = Shared {
-        emitter: Emitter::new(id, events, cancel.first.clone()),
+        emitter: Emitter::new(id, trace.clone(), events, cancel.first.clone()),
+        trace,
         stream_output: spec.stream_output,
         target_timeout: spec.target_timeout,
         global_timeout: spec.global_timeout,
@@ -82,6 +85,7 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, fl
         reason: Cell::new(None),
         give_up: cancel.second.clone(),
         leases,
+        rest_after: dispatcher.total() > spec.pace.fanout.saturating_mul(2),
     };
     let started = RunEventKind::RunStarted { command, targets: dispatcher.total(), fanout: spec.pace.fanout };
     shared.emitter.emit(started).await;

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     fleet::{RunEvent, RunEventKind, TargetValue},
-    protocol::EventId,
+    protocol::{EventId, Trace},
 };
 
 /// How much output may wait to be taken before the run waits, in bytes.
@@ -18,6 +18,7 @@ pub(crate) type Waiting = (RunEvent, Option<OwnedSemaphorePermit>);
 /// Numbers the events of a run and hands them on, in order, as fast as they are taken.
 pub(super) struct Emitter {
     run_id: EventId,
+    trace: Option<Arc<Trace>>,
     next: Cell<u64>,
     events: mpsc::Sender<Waiting>,
     output: Arc<Semaphore>,
@@ -26,9 +27,14 @@ pub(super) struct Emitter {
 }
 
 impl Emitter {
-    pub(super) fn new(run_id: EventId, events: mpsc::Sender<Waiting>, cancel: CancellationToken) -> Self {
+    pub(super) fn new(
+        run_id: EventId,
+        trace: Option<Arc<Trace>>,
+        events: mpsc::Sender<Waiting>,
+        cancel: CancellationToken,
+    ) -> Self {
         let output = Arc::new(Semaphore::new(MOST_WAITING as usize));
-        Self { run_id, next: Cell::new(0), events, output, cancel }
+        Self { run_id, trace, next: Cell::new(0), events, output, cancel }
     }
 
     /// Waits until nobody takes the events any more.
@@ -48,7 +54,8 @@ impl Emitter {
             return;
         };
         let seq = self.next.replace(self.next.get() + 1);
-        room.send((RunEvent { seq, time: Timestamp::now(), run_id: self.run_id, kind }, share));
+        let event = RunEvent { seq, time: Timestamp::now(), run_id: self.run_id, trace: self.trace.clone(), kind };
+        room.send((event, share));
     }
 }
 

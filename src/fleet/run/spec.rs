@@ -12,6 +12,7 @@ use crate::{
     messages::{
         DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff, UploadSource,
     },
+    protocol::Trace,
 };
 
 /// How many targets run at once unless something else is asked for.
@@ -53,6 +54,9 @@ pub struct RunSpec {
     /// After which time a target that still runs is called slow. Default: never.
     #[serde(default)]
     pub slow_after: Option<Duration>,
+    /// What the run belongs to: its requests say so in their headers, and so do its events, results and errors. Default: nothing.
+    #[serde(default, skip_serializing_if = "Trace::is_empty")]
+    pub trace: Trace,
     /// How long the `finally` steps of a job may take together. Default: 5 minutes.
     #[serde(default = "default_finally_timeout")]
     pub finally_timeout: Duration,
@@ -136,6 +140,7 @@ impl RunSpec {
             transport_retries: 0,
             move_lost_jobs: false,
             slow_after: None,
+            trace: Trace::default(),
             finally_timeout: DEFAULT_FINALLY_TIMEOUT,
         }
     }
@@ -221,6 +226,13 @@ impl RunSpec {
     #[must_use]
     pub fn with_slow_after(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.slow_after = time.into();
+        self
+    }
+
+    /// Says what the run belongs to.
+    #[must_use]
+    pub fn with_trace(mut self, trace: Trace) -> Self {
+        self.trace = trace;
         self
     }
 

@@ -1,6 +1,7 @@
 use std::{cell::Cell, time::Duration};
 
 use actix::Addr;
+use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -8,7 +9,7 @@ use super::{CancelReason, JobStep, RunOperation, attempt::Shared, emitter::Emitt
 use crate::{
     CommandResult, Effect, ErrorKind, RemoteWorkspace, WorkspaceError,
     fleet::{Outcome, RunEventKind, TargetId, TargetValue},
-    messages::{Alive, Ask, CommandEvent, Execute, ExecuteCommand, GetServerInfo},
+    messages::{Alive, Ask, CommandEvent, Execute, ExecuteCommand, GetServerInfo, Traced},
     workspace::ask,
 };
 
@@ -109,10 +110,19 @@ impl Asking<'_> {
             return Err(stopped(Effect::NotSent, "its turn did not come before it was to stop"));
         }
         tokio::select! {
-            answer = ask(self.id.workspace.clone(), self.address, message) => answer,
+            answer = self.ask(message) => answer,
             () = self.stopper.token.cancelled() => {
                 Err(stopped(Effect::MaybeSent, "the run was cancelled or its time was up; a step that has begun goes on"))
             }
+        }
+    }
+
+    /// Sends a message, with what the run belongs to.
+    fn ask<M: Ask>(&self, message: M) -> impl Future<Output = Result<M::Answer, WorkspaceError>> + use<M> {
+        let workspace = self.id.workspace.clone();
+        match self.shared.trace.clone() {
+            None => ask(workspace, self.address, message).left_future(),
+            Some(trace) => ask(workspace, self.address, Traced { message, trace }).right_future(),
         }
     }
 
@@ -125,7 +135,7 @@ impl Asking<'_> {
             events: Some(events),
             follow_output: self.stream_output,
         };
-        let answer = ask(self.id.workspace.clone(), self.address, message);
+        let answer = self.ask(message);
         let report = async move {
             loop {
                 tokio::select! {

@@ -46,6 +46,11 @@ pub struct Held {
     pub(crate) _until_dropped: tokio_util::sync::DropGuard,
 }
 
+/// Drops the connections that are not in use, and nothing else. Not a step.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Rest;
+
 /// Drops the connections; the next request makes new ones. What is under way goes on. Not a step.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct ResetClient;

@@ -26,7 +26,7 @@ impl DirectoryUpload {
     }
 }
 
-ask!(DirectoryUpload => FileOperationResult, Operation::DirectoryUpload);
+ask!(DirectoryUpload => FileOperationResult, Operation::DirectoryUpload, traced);
 
 /// Copies a directory of the sandbox into a new directory of this machine. A step.
 ///
@@ -49,4 +49,4 @@ impl DirectoryDownload {
     }
 }
 
-ask!(DirectoryDownload => FileOperationResult, Operation::DirectoryDownload);
+ask!(DirectoryDownload => FileOperationResult, Operation::DirectoryDownload, traced);

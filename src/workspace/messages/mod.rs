@@ -14,8 +14,8 @@ pub use command::{
     CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand, Stdin, StopCommand,
 };
 pub(crate) use command::{Execute, Spec};
-pub(crate) use control::Dismiss;
 pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdown, UpdateConnection, WaitReady};
+pub(crate) use control::{Dismiss, Rest};
 pub use directory::{DirectoryDownload, DirectoryUpload};
 pub use file::{FileDownload, FileUpload, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};

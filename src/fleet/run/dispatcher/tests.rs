@@ -299,7 +299,7 @@ impl World {
 }
 
 fn add(run: &mut Dispatcher, kind: u8, seats: usize, places: &[PlaceNo]) {
-    if kind % 3 == 0 {
+    if kind.is_multiple_of(3) {
         run.add_bound(usize::from(kind) % seats);
     } else {
         run.add_any(places[usize::from(kind) % places.len()]);
@@ -334,7 +334,7 @@ fn next_input(world: &mut World, run: &Dispatcher, now: &mut Duration, pick: u32
     {
         return Input::Vacant { seat };
     }
-    if pick % 3 != 0 {
+    if !pick.is_multiple_of(3) {
         if let Some(target) = any_of(world.reporting.iter(), pick / 3) {
             world.reporting.remove(&target);
             world.ended.remove(&target);
@@ -352,7 +352,7 @@ fn next_input(world: &mut World, run: &Dispatcher, now: &mut Duration, pick: u32
             return random_end(pick / 5, target);
         }
         if let Some(seat) = world.occupied.pop() {
-            return if pick % 2 == 0 {
+            return if pick.is_multiple_of(2) {
                 Input::Vacant { seat }
             } else {
                 Input::SeatLost { seat, outcome: Outcome::Gone }
@@ -360,7 +360,7 @@ fn next_input(world: &mut World, run: &Dispatcher, now: &mut Duration, pick: u32
         }
     }
     *now += Duration::from_millis(u64::from(pick % 5));
-    *now = run.wake_at().filter(|_| pick % 2 == 0).map_or(*now, |at| at.max(*now));
+    *now = run.wake_at().filter(|_| pick.is_multiple_of(2)).map_or(*now, |at| at.max(*now));
     Input::Tick
 }
 

@@ -1,0 +1,187 @@
+//! Workspaces that come and go by thousands a minute leave nothing behind.
+//!
+//! `WSFLEET_CHURN_SECONDS` says for how long; by default long enough to see a leak.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use tempfile::TempDir;
+use workspace_fleet::{
+    Connection, ErrorKind, Fleet, WorkspaceConfig, WorkspaceError,
+    agent::{AgentConfig, AgentServer},
+    messages::{CommandEvent, ExecuteCommand},
+};
+
+/// So many cycles begin in a minute.
+const CYCLES_A_MINUTE: u32 = 2_000;
+
+/// A variable that every command of the test has in its environment.
+const MARK: &str = "WSFLEET_TEST_CHURN";
+
+/// What a cycle has that is not as usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Twist {
+    None,
+    NeverReady,
+    MovesInMidCommand,
+    RemovedInMidCommand,
+}
+
+impl Twist {
+    const fn of(cycle: usize) -> Self {
+        match cycle % 20 {
+            0 | 10 => Self::NeverReady,
+            5 => Self::MovesInMidCommand,
+            15 => Self::RemovedInMidCommand,
+            _ => Self::None,
+        }
+    }
+}
+
+/// Where the cycles take place.
+struct Scene {
+    fleet: Fleet,
+    here: Connection,
+    /// The same server under another name and key.
+    moved: Connection,
+    nowhere: Connection,
+    folder: TempDir,
+}
+
+impl Scene {
+    /// One cycle: add, wait ready, upload, execute, download, remove. Returns how long adding took.
+    async fn cycle(&self, cycle: usize) -> Duration {
+        let twist = Twist::of(cycle);
+        let connection = if twist == Twist::NeverReady { &self.nowhere } else { &self.here };
+        let name = format!("w{cycle}");
+        let began = Instant::now();
+        let workspace = self.fleet.add(WorkspaceConfig::new(&name, connection.clone())).await.unwrap();
+        let added = began.elapsed();
+        if twist == Twist::NeverReady {
+            workspace.wait_ready(Duration::from_millis(300)).await.unwrap_err();
+            self.fleet.remove(&name).await.unwrap();
+            return added;
+        }
+        workspace.wait_ready(Duration::from_secs(20)).await.unwrap();
+        let remote = self.folder.path().join(&name).display().to_string();
+        workspace.file_upload(name.clone().into_bytes(), &remote).await.unwrap();
+        let seconds = if twist == Twist::RemovedInMidCommand { 60.0 } else { 0.1 };
+        let command = ExecuteCommand::new(format!("sleep {seconds}; cat {remote}")).with_env(MARK, "1");
+        let mut running = workspace.follow_command(command);
+        let started = running.next().await;
+        assert!(matches!(started, Some(CommandEvent::Started { .. })), "{started:?}");
+        match twist {
+            Twist::MovesInMidCommand => workspace.update_connection(self.moved.clone()).await.unwrap(),
+            Twist::RemovedInMidCommand => {
+                let (result, removed) = futures::join!(running.result(), self.fleet.remove(&name));
+                removed.unwrap();
+                assert!(was_stopped(&result), "{result:?}");
+                return added;
+            }
+            Twist::None | Twist::NeverReady => {}
+        }
+        let result = running.result().await.unwrap();
+        assert_eq!((result.exit_code, &result.stdout), (0, &name), "{result:?}");
+        let back = self.folder.path().join(format!("{name}.back"));
+        workspace.file_download(&remote, &back).await.unwrap();
+        assert_eq!(fs::read_to_string(&back).unwrap(), name);
+        fs::remove_file(&back).unwrap();
+        fs::remove_file(&remote).unwrap();
+        self.fleet.remove(&name).await.unwrap();
+        added
+    }
+}
+
+fn was_stopped(result: &Result<workspace_fleet::CommandResult, WorkspaceError>) -> bool {
+    match result {
+        Ok(result) => result.stopped,
+        Err(error) => matches!(error.kind, ErrorKind::Stopped { .. }),
+    }
+}
+
+/// What this process holds.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    memory: u64,
+    files: usize,
+    threads: usize,
+}
+
+impl Held {
+    fn now() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let memory =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+        let count = |path: &str| fs::read_dir(path).unwrap().count();
+        Self { memory: memory.unwrap_or(0) << 10, files: count("/proc/self/fd"), threads: count("/proc/self/task") }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workspaces_that_come_and_go_leave_nothing_behind() {
+    let seconds = std::env::var("WSFLEET_CHURN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let cycles = (CYCLES_A_MINUTE * seconds / 60) as usize;
+    let agent = AgentServer::spawn(AgentConfig::default().with_session_key("k1").with_session_key("k2")).unwrap();
+    let port = agent.url().rsplit(':').next().unwrap().trim_end_matches('/').to_owned();
+    let connection =
+        |host: &str, key: &str| Connection::new(&format!("http://{host}:{port}")).unwrap().with_api_key(key);
+    let scene = Scene {
+        fleet: Fleet::start().unwrap(),
+        here: connection("127.0.0.1", "k1"),
+        moved: connection("localhost", "k2"),
+        // Nobody listens at the discard port.
+        nowhere: Connection::new("http://127.0.0.1:9").unwrap(),
+        folder: TempDir::new().unwrap(),
+    };
+    let mut beat = tokio::time::interval(Duration::from_secs(60) / CYCLES_A_MINUTE);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut going, mut adding, mut early) = (FuturesUnordered::new(), Vec::new(), None);
+    for cycle in 0..cycles {
+        beat.tick().await;
+        going.push(scene.cycle(cycle));
+        // Takes what has ended meanwhile, and waits only when very many go on.
+        while let Some(added) = if going.len() > 256 {
+            going.next().await
+        } else {
+            futures::FutureExt::now_or_never(going.next()).flatten()
+        } {
+            adding.push(added);
+        }
+        if cycle == cycles / 3 {
+            early = Some(Held::now());
+        }
+    }
+    let late = Held::now();
+    adding.extend(going.collect::<Vec<_>>().await);
+    assert_eq!(adding.len(), cycles, "one result a cycle");
+
+    adding.sort_unstable();
+    let slow = adding[adding.len() * 99 / 100];
+    let early = early.unwrap();
+    println!(
+        "{cycles} cycles; 99 of 100 additions took less than {slow:?}; {early:?} after a third, {late:?} at the end"
+    );
+    assert!(late.memory < early.memory + (16 << 20), "memory grows: {early:?}, then {late:?}");
+    assert!(
+        late.files < early.files + 100 && late.threads < early.threads + 40,
+        "something grows: {early:?}, then {late:?}"
+    );
+    let status = scene.fleet.status().await;
+    assert_eq!((status.workspaces, status.running_commands, status.waiting_steps), (0, 0, 0), "{status:?}");
+    assert_eq!(processes(), 0, "no command is left running");
+    scene.fleet.clone().shutdown().await;
+    agent.stop().await;
+}
+
+/// How many processes of commands there are.
+fn processes() -> usize {
+    let environments =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read(entry.ok()?.path().join("environ")).ok());
+    let mark = format!("{MARK}=1");
+    environments
+        .filter(|environment| environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()))
+        .count()
+}
