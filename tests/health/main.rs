@@ -7,3 +7,4 @@ mod keepalive;
 mod ready;
 mod restart;
 mod servers;
+mod stopping;

@@ -58,6 +58,8 @@ pub(crate) struct Attendant {
     feed_failed: Cell<bool>,
     /// Whether a restart is being looked into.
     resolving: Cell<bool>,
+    /// A further restart that came meanwhile.
+    restarted_again: RefCell<Option<Identity>>,
 }
 
 impl Default for Attendant {
@@ -76,6 +78,7 @@ impl Default for Attendant {
             doubtful: Cell::new(false),
             feed_failed: Cell::new(false),
             resolving: Cell::new(false),
+            restarted_again: RefCell::default(),
         }
     }
 }
@@ -157,9 +160,10 @@ async fn run(core: Weak<Core>) {
             return;
         }
         if attendant.next_look.get() <= Instant::now() {
-            look(&strong).await;
             let between = if busy { BETWEEN_LOOKS } else { BETWEEN_LOOKS_WHEN_HELD };
+            // Before the look: something may ask for another one meanwhile.
             attendant.next_look.set(Instant::now() + between);
+            look(&strong).await;
         }
         let due = attendant.sandbox_use.get().due(strong.config.keepalive);
         if due.is_some_and(|due| due <= Instant::now()) {

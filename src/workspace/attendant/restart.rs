@@ -58,12 +58,17 @@ pub(super) fn resolve(core: &Rc<Core>, server: Identity, moved: bool) {
         return;
     }
     if core.attendant.resolving.replace(true) {
+        *core.attendant.restarted_again.borrow_mut() = Some(server);
         return;
     }
     let core = core.clone();
     actix_rt::spawn(async move {
         settle(&core, suspects, age).await;
         core.attendant.resolving.set(false);
+        let again = core.attendant.restarted_again.take();
+        if let Some(server) = again {
+            resolve(&core, server, moved);
+        }
     });
 }
 

@@ -5,7 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::workspace::{attendant, core::Core};
+use super::LinkObserver;
+use crate::{
+    ErrorKind, Failure,
+    client::Observer as _,
+    workspace::{attendant, core::Core},
+};
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -47,9 +52,11 @@ pub(super) async fn until_it_answers(core: Weak<Core>) {
             continue;
         }
         let asked = async { strong.client()?.alive().await };
-        if let Ok(Ok(_)) = actix_rt::time::timeout(PATIENCE, asked).await {
+        match actix_rt::time::timeout(PATIENCE, asked).await {
             // While it was away it may have been replaced.
-            attendant::look(&strong).await;
+            Ok(Ok(_)) => attendant::look(&strong).await,
+            Ok(Err(_)) => {}
+            Err(_) => unanswered(&strong),
         }
     }
 }
@@ -59,6 +66,12 @@ pub(crate) fn probe_while_idle(core: &Rc<Core>) {
     if let Some(interval) = core.config.probe_interval {
         actix_rt::spawn(while_idle(Rc::downgrade(core), interval));
     }
+}
+
+/// Lets the health hear of a request that was given up before the client would have done so.
+fn unanswered(core: &Rc<Core>) {
+    let kind = ErrorKind::Deadline { waiting_for: "waiting for a sign of life".to_owned(), limit: PATIENCE };
+    LinkObserver::of(core).failed(&Failure::maybe_sent(kind));
 }
 
 /// Asks a server of which nothing was heard for an interval whether it is there, until the workspace ends.
@@ -77,8 +90,10 @@ async fn while_idle(core: Weak<Core>, interval: Duration) {
             Some(due) if due > Instant::now() => due,
             _ => {
                 // One that is away is probed already.
-                if !core.health.is_to_be_probed() {
-                    let _ = actix_rt::time::timeout(PATIENCE, attendant::look(&core)).await;
+                if !core.health.is_to_be_probed()
+                    && actix_rt::time::timeout(PATIENCE, attendant::look(&core)).await.is_err()
+                {
+                    unanswered(&core);
                 }
                 Instant::now() + interval
             }

@@ -88,11 +88,12 @@ pub(crate) async fn start_detached(
     let prepared = Prepared::new(&core, ExecuteCommand { max_output: 0, ..command }).await?;
     loop {
         let started = prepared.start(&core, &caller).await?;
-        let (id, may_be_superseded) = (started.id, started.may_be_superseded);
+        let (id, head, may_be_superseded) = (started.id, started.head, started.may_be_superseded);
         let watching =
             Watching { caller: caller.clone(), on_drop: prepared.command.on_drop, events: None, follow_output: false };
         let watch = watch_in_background(&core, &prepared.command, started, watching);
-        if may_be_superseded && turns_out_superseded(&core, id).await? {
+        let superseded = if may_be_superseded { turns_out_superseded(&core, id).await } else { Ok(false) };
+        if let Ok(true) = superseded {
             continue;
         }
         let tasks = core.tasks.clone();
@@ -101,7 +102,11 @@ pub(crate) async fn start_detached(
             let result = watch.await.unwrap_or_else(|_| Err(Failure::protocol("the watch ended")));
             prepared.clean_up(&core, &result);
         });
-        return Ok(id);
+        return superseded.map(|_| id).map_err(|failure| {
+            let reason = format!("it was started, but whether it ran or was called off could not be seen: {failure}");
+            let process_id = head.map(CommandHead::id);
+            Failure::done(ErrorKind::OutcomeUnknown { reason, command_id: Some(id), process_id })
+        });
     }
 }
 

@@ -1,4 +1,7 @@
-use std::{rc::Rc, time::Duration};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use super::helper;
 use crate::{
@@ -14,13 +17,20 @@ use crate::{
 /// How long the server's own stop may take to end a command before the stop script is sent after it.
 const ROUTE_PATIENCE: Duration = Duration::from_millis(100);
 
-/// How often the stop script is sent when sending it fails.
-const SCRIPTS: u32 = 3;
+/// How long the stop is tried when the server can not be reached: a command that is not stopped may run for ever.
+const TRYING: Duration = Duration::from_secs(10);
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Ends a watched command's processes: by the server's stop route, which ends its shell, and by the stop script, which
 /// reaches those that the route leaves. A command that turns out to have ended by itself is left alone.
 pub(crate) async fn end_processes(core: Rc<Core>, started: Started, settled: Rc<Settled>) {
-    if let Err(failure) = stop_by_route(&core, started.id).await {
+    // The script reaches everything that the route does; without a head there is only the route.
+    let route = match started.head {
+        Some(_) => stop_by_route(&core, started.id).await,
+        None => until_reached(|| stop_by_route(&core, started.id)).await,
+    };
+    if let Err(failure) = route {
         log::debug!("{}: the stop route did not stop {}: {failure}", core.config.name, started.id);
     } else {
         settled.surely.set(started.head.is_none());
@@ -41,13 +51,20 @@ pub(crate) async fn end_processes(core: Rc<Core>, started: Started, settled: Rc<
 }
 
 async fn run_script(core: &Rc<Core>, head: CommandHead) -> Result<(), Failure> {
-    let mut tries = 0;
+    until_reached(|| helper::run(core, shell::stop_script(head.id()))).await.map(drop)
+}
+
+/// Asks again while the server can not be reached, for a while. Stopping twice does no harm.
+async fn until_reached<T, F: Future<Output = Result<T, Failure>>>(request: impl Fn() -> F) -> Result<T, Failure> {
+    let give_up = Instant::now() + TRYING;
+    let mut wait = FIRST_WAIT;
     loop {
-        tries += 1;
-        match helper::run(core, shell::stop_script(head.id())).await {
-            Ok(_) => return Ok(()),
-            Err(failure) if tries == SCRIPTS || !failure.kind.is_transient() => return Err(failure),
-            Err(_) => actix_rt::time::sleep(ROUTE_PATIENCE).await,
+        match request().await {
+            Err(failure) if failure.kind.is_transient() && Instant::now() + wait < give_up => {
+                actix_rt::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+            result => return result,
         }
     }
 }
