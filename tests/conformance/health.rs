@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use workspace_fleet::{HealthState, Keepalive};
+use futures::StreamExt as _;
+use workspace_fleet::{HealthState, Keepalive, messages::CommandEvent};
 
 use crate::case::{Case, case};
 use crate::sandbox::Sandbox;
@@ -19,7 +20,10 @@ async fn signs_of_use_count(sandbox: &Sandbox) {
     let config =
         sandbox.config("kept", &sandbox.server.url()).with_keepalive(Keepalive::Every(Duration::from_millis(500)));
     let kept = sandbox.add(config).await;
-    let running = tokio::spawn(kept.execute_command("sleep 6; echo done"));
+    let mut running = kept.follow_command("sleep 6; echo done");
+    // Before it had started the server may have been idle for long.
+    assert!(matches!(running.next().await, Some(CommandEvent::Started { .. })));
+    let running = tokio::spawn(running.result());
     let mut idle = 0.0_f64;
     while !running.is_finished() {
         // To ask what the server is does not count as use.
