@@ -28,12 +28,13 @@ use support::{
 
 /// All cases, by theme.
 const THEMES: &[(&str, &[case::Case])] = &[
+    // First, since it measures: a server that has carried gigabytes needs longer to start a process.
+    ("order", order::CASES),
     ("commands", commands::CASES),
     ("timeouts", timeouts::CASES),
     ("output", output::CASES),
     ("files", files::CASES),
     ("git", git::CASES),
-    ("order", order::CASES),
     ("secrets", secrets::CASES),
     ("connections", connections::CASES),
     ("health", health::CASES),
