@@ -24,7 +24,7 @@ use super::{
 use crate::inventory::suggest;
 
 /// Options that say what to do or where: a default for them would act on what nobody named.
-const NOT_FOR_FILES: [&str; 12] = [
+const NOT_FOR_FILES: [&str; 21] = [
     "workspaces",
     "hostfile",
     "all",
@@ -33,6 +33,15 @@ const NOT_FOR_FILES: [&str; 12] = [
     "local",
     "list-targets",
     "dry-run",
+    "jobs",
+    "move-lost-jobs",
+    "retry-failed",
+    "resume",
+    "resume-failed",
+    "stdin",
+    "recursive",
+    "traceparent",
+    "trace-tag",
     "config",
     "no-config",
     "help",

@@ -7,6 +7,7 @@ use std::{
 
 use actix::{Addr, Message};
 use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     FleetSupervisor, Selector,
@@ -23,7 +24,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Takes a workspace for somebody alone.
 #[derive(Message)]
 #[rtype(result = "Result<(LeaseGuard, Addr<RemoteWorkspace>), Failure>")]
-pub(crate) struct Acquire(pub(crate) Selector);
+pub(crate) struct Acquire {
+    pub(crate) selector: Selector,
+    /// Cancelled when nobody waits for it any more: it then leaves the line.
+    pub(crate) gone: CancellationToken,
+}
 
 /// Gives one back. Answered when it is free, or nobody's.
 #[derive(Message)]

@@ -324,6 +324,7 @@ impl Handler<Drained> for FleetSupervisor {
 
     fn handle(&mut self, Drained(drain): Drained, _: &mut Self::Context) -> Self::Result {
         self.draining = true;
+        self.leases.end();
         let began = Instant::now();
         // Longer than any clock can hold is for ever.
         let until = began + drain.finish_within.min(LONGEST_DRAIN);
@@ -349,7 +350,7 @@ impl Handler<Run> for FleetSupervisor {
     type Result = ();
 
     fn handle(&mut self, run: Run, _: &mut Self::Context) {
-        if self.ending.is_cancelled() {
+        if self.ending.is_cancelled() || self.draining {
             run.cancel.first.cancel();
         }
         let targets = self.targets(&run.spec);
@@ -360,11 +361,16 @@ impl Handler<Run> for FleetSupervisor {
 impl Handler<Acquire> for FleetSupervisor {
     type Result = ResponseFuture<Result<(LeaseGuard, Addr<RemoteWorkspace>), Failure>>;
 
-    fn handle(&mut self, Acquire(selector): Acquire, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Acquire { selector, gone }: Acquire, ctx: &mut Self::Context) -> Self::Result {
+        if self.draining {
+            let kind = ErrorKind::Stopped { reason: DRAINING.to_owned() };
+            return Box::pin(async { Err(Failure::not_sent(kind)) });
+        }
         let (lease, this, ending) = (self.leases.acquire(&selector), ctx.address(), self.ending.clone());
         let ended = ending.is_cancelled();
         Box::pin(async move {
-            let lease = lease.await.filter(|_| !ended);
+            // This goes on also when the caller has gone, who must not be given what others wait for.
+            let lease = gone.run_until_cancelled(lease).await.flatten().filter(|_| !ended);
             let lease = lease.ok_or_else(|| lease::nothing_to_lease(ending.is_cancelled()))?;
             let name = lease.name().to_owned();
             let guard = lease.hand_over(this.clone());
@@ -410,11 +416,12 @@ impl Handler<End> for FleetSupervisor {
             actix_rt::spawn(async move {
                 runs.close();
                 removals.close();
+                // Runs stop what they began, and carry out their `finally` steps, which takes workspaces that work.
+                if actix_rt::time::timeout(RUN_PATIENCE, runs.wait()).await.is_err() {
+                    log::warn!("the fleet ends although runs go on, or nobody takes their events");
+                }
                 futures::future::join_all(addresses.iter().map(|address| address.send(Shutdown))).await;
                 removals.wait().await;
-                if actix_rt::time::timeout(RUN_PATIENCE, runs.wait()).await.is_err() {
-                    log::warn!("the fleet ends although nobody takes the events of a run");
-                }
                 let _ = this.send(Leave).await;
             });
         }

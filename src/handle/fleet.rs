@@ -1,6 +1,7 @@
 use std::{future::Future, io, sync::Arc};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{Lease, RunHandle, Workspace, fleet_ended};
 use crate::{
@@ -206,8 +207,13 @@ impl Fleet {
         &self,
         selector: Selector,
     ) -> impl Future<Output = Result<Lease, WorkspaceError>> + Send + 'static + use<> {
-        let (fleet, answer) = (self.clone(), self.runtime.supervisor.send(Acquire(selector)));
+        let gone = CancellationToken::new();
+        let acquire = Acquire { selector, gone: gone.clone() };
+        let (fleet, answer) = (self.clone(), self.runtime.supervisor.send(acquire));
+        let in_line = gone.drop_guard();
         async move {
+            // Dropped with this future.
+            let _in_line = in_line;
             let answer = answer.await.map_err(|_| fleet_ended("", Operation::LookUp))?;
             let (guard, address) = answer.map_err(|failure| failure.on("", Operation::LookUp))?;
             let workspace = Workspace::new(guard.name().to_owned(), address, fleet);

@@ -207,3 +207,29 @@ fn a_wrong_value_from_the_environment_is_told_with_its_variable() {
     let ended = Ended::of(command).expect(2).says(&["mauve"]);
     assert!(!ended.stderr.contains("environment variable"), "{}", ended.stderr);
 }
+
+#[test]
+fn results_take_the_place_of_results_only() {
+    let place = Place::new();
+    let run = |folder: &str| place.run(&["run", "--local", "1", "--results", folder, "--", "echo out"]);
+    run("out").expect(0);
+    // Those of an earlier run are replaced,
+    run("out").expect(0);
+    assert_eq!(place.read("out/local-1/stdout"), "out\n");
+    // and nothing else is.
+    place.file("project/local-1/src/code.c", "int main;");
+    run("project").expect(2).says(&["project/local-1", "no result", "another directory"]);
+    assert_eq!(place.read("project/local-1/src/code.c"), "int main;");
+    place.file("taken/local-1", "a file");
+    run("taken").expect(2).says(&["taken/local-1", "no directory"]);
+}
+
+#[test]
+fn a_link_to_a_report_stays_a_link() {
+    let place = Place::new();
+    place.file("report.xml", "old");
+    std::os::unix::fs::symlink("report.xml", place.path().join("link.xml")).unwrap();
+    place.run(&["run", "--local", "1", "--junit", "link.xml", "--", "true"]).expect(0);
+    assert!(place.path().join("link.xml").is_symlink());
+    assert!(place.read("report.xml").contains("<testsuites"), "{}", place.read("report.xml"));
+}

@@ -118,3 +118,21 @@ async fn who_waits_for_what_is_removed_is_told() {
     assert!(matches!(refused.kind, ErrorKind::Stopped { .. }), "{refused}");
     sandboxes.end().await;
 }
+
+#[tokio::test]
+async fn who_no_longer_waits_for_a_lease_gets_none() {
+    let sandboxes = Sandboxes::start(1).await;
+    let fleet = &sandboxes.fleet;
+    let held = fleet.acquire(Selector::all()).await.unwrap();
+    // So many that a workspace which each of them got for a moment would be late.
+    for _ in 0..100 {
+        let waiting = fleet.acquire(Selector::all());
+        assert!(tokio::time::timeout(Duration::from_millis(2), waiting).await.is_err());
+    }
+    let next = fleet.acquire(Selector::all());
+    // Something of another's goes on there, for which each of them would wait.
+    held.workspace().start_command("sleep 0.2").await.unwrap();
+    held.release().await;
+    tokio::time::timeout(PATIENCE, next).await.unwrap().unwrap().release().await;
+    sandboxes.end().await;
+}

@@ -53,8 +53,15 @@ impl Junit {
         if path.is_dir() {
             return Err(unwritable(io::ErrorKind::IsADirectory.into()));
         }
-        // Told before the run rather than after it.
-        drop(NamedTempFile::new_in(folder_of(path)).map_err(unwritable)?);
+        // What a link points to is written, and not the link.
+        let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let path = resolved.as_path();
+        if is_special(path) {
+            drop(File::options().read(true).write(true).open(path).map_err(unwritable)?);
+        } else {
+            // Told before the run rather than after it.
+            drop(NamedTempFile::new_in(folder_of(path)).map_err(unwritable)?);
+        }
         let cases = BufWriter::new(tempfile::tempfile().map_err(unwritable)?);
         let commands = Arc::clone(commands);
         Ok(Self { path: path.to_owned(), cases, attempts: HashMap::new(), counts: Counts::default(), commands })
@@ -97,7 +104,8 @@ impl Junit {
 
     fn finish(&mut self, event: &RunEvent, summary: &RunSummary) -> io::Result<()> {
         let began = event.time.checked_sub(summary.duration).unwrap_or(event.time);
-        let mut report = NamedTempFile::new_in(folder_of(&self.path))?;
+        let mut report =
+            if is_special(&self.path) { NamedTempFile::new()? } else { NamedTempFile::new_in(folder_of(&self.path))? };
         let mut xml = Writer::new(BufWriter::new(report.as_file_mut()));
         xml.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
         xml.get_mut().write_all(b"\n")?;
@@ -127,6 +135,11 @@ impl Junit {
         }
         xml.get_mut().flush()?;
         drop(xml);
+        if is_special(&self.path) {
+            report.as_file_mut().rewind()?;
+            io::copy(report.as_file_mut(), &mut File::options().write(true).open(&self.path)?)?;
+            return Ok(());
+        }
         readable(report.as_file())?;
         report.persist(&self.path)?;
         Ok(())
@@ -209,6 +222,11 @@ fn clean(text: &str) -> Cow<'_, str> {
 
 fn seconds(duration: Duration) -> String {
     format!("{:.3}", duration.as_secs_f64())
+}
+
+/// Whether something is there that is to be written into, such as a pipe, and not to be replaced by a file.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
 
 fn folder_of(path: &Path) -> &Path {

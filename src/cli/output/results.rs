@@ -48,7 +48,8 @@ impl Results {
             .map_err(|error| CliError::usage(format!("--results: can not write to {}: {error}", folder.display())))?;
         let mut names = Names::default();
         for target in targets {
-            names.of(target);
+            let place = folder.join(names.of(target));
+            check_place(&place).map_err(|error| CliError::usage(format!("--results: {error}")))?;
         }
         let commands = Arc::clone(commands);
         Ok(Self { folder: folder.to_owned(), partial, names, written: HashSet::new(), commands })
@@ -99,6 +100,7 @@ impl Results {
         serde_json::to_writer_pretty(&mut meta, &self.meta(event, target, stdout + stderr))?;
         meta.write_all(b"\n")?;
         let place = self.folder.join(&name);
+        check_place(&place)?;
         match fs::remove_dir_all(&place) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -131,6 +133,27 @@ impl Results {
             "error": target.error.as_ref().map(json::error),
         })
     }
+}
+
+/// Refuses a place with anything in it that an earlier run has not put there.
+fn check_place(place: &Path) -> io::Result<()> {
+    let refused = |what: &str| {
+        let way_out = "name another directory, or remove it first";
+        Err(io::Error::other(format!("{} {what}: {way_out}", place.display())))
+    };
+    match fs::symlink_metadata(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(metadata) if !metadata.is_dir() => return refused("is in the way, and no directory"),
+        Ok(_) => {}
+    }
+    for entry in fs::read_dir(place)? {
+        let name = entry?.file_name();
+        if !["stdout", "stderr", "meta.json"].iter().any(|own| name == *own) {
+            return refused(&format!("has something in it that is no result ({})", name.display()));
+        }
+    }
+    Ok(())
 }
 
 impl Sink for Results {

@@ -276,6 +276,7 @@ fn is_lost(error: &WorkspaceError) -> bool {
         ErrorKind::ServerError { .. } | ErrorKind::Protocol { .. } => {
             error.operation == Operation::ExecuteCommand && error.effect != crate::Effect::NotSent
         }
+        ErrorKind::Panicked { .. } => error.effect != crate::Effect::NotSent,
         _ => false,
     }
 }

@@ -173,10 +173,15 @@ impl Asking<'_> {
         if outcome != Outcome::Stopped {
             return StepEnd { outcome, result };
         }
-        if !self.stopper.token.is_cancelled() && !self.shared.leases.has(&self.id.workspace) {
-            // A workspace that was removed in the middle is gone; nothing on it stopped by itself.
-            let result = result.map_err(|error| WorkspaceError { kind: removed(), ..error });
-            return StepEnd { outcome: Outcome::Gone, result };
+        let removed = !self.shared.leases.has(&self.id.workspace);
+        // A command can be stopped by whoever knows its id. A step that is refused although nothing is to stop tells of a
+        // workspace that was removed, drained or given up, also when another one has its name by now.
+        if !self.stopper.token.is_cancelled() && (removed || result.is_err()) {
+            let gone = |error: WorkspaceError| {
+                let kind = if removed { self::removed() } else { ErrorKind::Gone { reason: error.kind.to_string() } };
+                WorkspaceError { kind, ..error }
+            };
+            return StepEnd { outcome: Outcome::Gone, result: result.map_err(gone) };
         }
         if !self.is_out_of_time() {
             return StepEnd { outcome, result };
