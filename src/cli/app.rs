@@ -107,7 +107,8 @@ fn run_command(mut args: RunArgs) -> Result<u8, CliError> {
     }
     let rest = Rest::load(&args)?;
     style.append_joblog = rest.is_some();
-    if args.run_output.retry_failed {
+    // Each job of a file has its own command; what is left of them is told when they are read.
+    if args.run_output.retry_failed && args.jobs.is_none() {
         match rest.as_ref().map_or(Ok(None), |rest| rest.joblog.failed_command())? {
             Some(command) => args.words = vec![command.to_owned()],
             None => return Ok(nothing_left("nothing in the joblog failed")),
@@ -146,6 +147,13 @@ impl Rest {
         };
         let Some(path) = &args.output.joblog else { return Ok(None) };
         let note = |note: &str| drop(writeln!(std::io::stderr(), "wsfleet: {note}"));
+        if !path.exists() {
+            let missing = format!("the joblog {} is not there", path.display());
+            if matches!(again, Again::OnlyFailed) {
+                return Err(CliError::usage(format!("{missing}: nothing is known of what failed; correct --joblog")));
+            }
+            note(&format!("{missing}; everything is carried out"));
+        }
         Ok(Some(Self { joblog: output::Resume::load(path, note)?, again }))
     }
 

@@ -109,8 +109,8 @@ pub(super) fn load(
     configs: &[WorkspaceConfig],
 ) -> Result<Vec<Job>, CliError> {
     let from_stdin = file.as_os_str() == "-";
-    if from_stdin && args.targets.hostfile.iter().any(|file| file.as_os_str() == "-") {
-        return Err(CliError::usage("--jobs - and --hostfile - both read stdin: put one of them into a file"));
+    if let (true, Some(other)) = (from_stdin, args.targets.reading_stdin().first()) {
+        return Err(CliError::usage(format!("--jobs - and {other} both read stdin: put one of them into a file")));
     }
     let name = if from_stdin { "stdin".to_owned() } else { file.display().to_string() };
     let text = read(file, from_stdin).map_err(|reason| CliError::usage(format!("can not read {name}: {reason}")))?;
@@ -152,6 +152,8 @@ struct Check<'a> {
     /// Local files that were looked at already.
     sources: HashSet<(String, bool)>,
     selectors: HashSet<BTreeMap<String, String>>,
+    /// Local files and directories that are written, with the lines that do so first.
+    destinations: HashMap<String, usize>,
 }
 
 impl<'a> Check<'a> {
@@ -162,6 +164,7 @@ impl<'a> Check<'a> {
             names: HashMap::new(),
             sources: HashSet::new(),
             selectors: HashSet::new(),
+            destinations: HashMap::new(),
         }
     }
 
@@ -174,6 +177,10 @@ impl<'a> Check<'a> {
         if name.trim().is_empty() {
             return Err("the name is empty; leave the key away, or give one".to_owned());
         }
+        let steps = line.steps.iter().chain(&line.finally);
+        if let Some(odd) = steps.filter_map(|step| step.name.as_ref()).chain([&name]).find(|name| is_odd(name)) {
+            return Err(format!("the name `{}` has control characters in it; leave them out", odd.escape_debug()));
+        }
         if let Some(other) = self.names.insert(name.clone(), number) {
             return Err(format!("line {other} has a job named {name} already; give each job its own name"));
         }
@@ -183,11 +190,38 @@ impl<'a> Check<'a> {
         }
         let steps: Vec<_> = line.steps.into_iter().map(|step| self.step(step)).collect::<Result<_, _>>()?;
         let finally: Vec<_> = line.finally.into_iter().map(|step| self.step(step)).collect::<Result<_, _>>()?;
+        self.distinct(number, &name, steps.iter().chain(&finally))?;
         let mut job = Job::new(steps).with_name(name).on(place).with_finally(finally).with_timeout(line.timeout);
         // The file is nearer to the job than the command line.
         job.env = self.template.env.clone();
         job.env.extend(line.env);
         Ok(job)
+    }
+
+    /// Refuses jobs that would write one local file, each over the other's.
+    fn distinct<'s>(
+        &mut self,
+        number: usize,
+        job: &str,
+        steps: impl Iterator<Item = &'s JobStep>,
+    ) -> Result<(), String> {
+        for step in steps {
+            let (RunOperation::Download(FileDownload { destination, .. })
+            | RunOperation::DownloadDirectory(DirectoryDownload { destination, .. })) = &step.operation
+            else {
+                continue;
+            };
+            // The job's name becomes one part of the path, without what would divide it.
+            let destination = destination.display().to_string().replace("{job}", &job.replace(['/', '\\'], "_"));
+            let other = *self.destinations.entry(destination.clone()).or_insert(number);
+            // Which workspace each of them gets nobody knows yet.
+            if other != number && !destination.contains("{workspace}") {
+                return Err(format!(
+                    "the job in line {other} downloads to {destination} already; put {{job}} into the path"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn place(&mut self, line: &JobLine) -> Result<JobPlace, String> {
@@ -299,6 +333,11 @@ impl<'a> Check<'a> {
             false => RunOperation::Upload(FileUpload::new(Path::new(&from), to)),
         })
     }
+}
+
+/// Whether a name would move the cursor where it is printed.
+fn is_odd(name: &str) -> bool {
+    name.contains(char::is_control)
 }
 
 fn absolute(path: &str, what: &str) -> Result<(), String> {

@@ -5,7 +5,10 @@ use std::io::{self, Write as _};
 use serde_json::{Value, json};
 
 use super::{error::CliError, exit};
-use crate::{RunSpec, WorkspaceConfig, fleet::Work};
+use crate::{
+    RunSpec, WorkspaceConfig,
+    fleet::{Job, JobPlace, Work},
+};
 
 /// Prints the targets, one a line.
 pub(super) fn list(configs: &[WorkspaceConfig], as_json: bool) -> Result<u8, CliError> {
@@ -25,20 +28,35 @@ pub(super) fn show(configs: &[WorkspaceConfig], spec: &RunSpec, as_json: bool) -
     let shown = match &spec.work {
         Work::Each(_) => print(configs.iter().map(|config| line(config, spec.plan_for(&config.name)))),
         Work::Jobs(jobs) if as_json => {
-            print(jobs.iter().map(|job| json!({ "job": job.name, "would": job.plan("{workspace}") }).to_string()))
+            let line =
+                |job: &Job| json!({ "job": job.name, "on": job.on, "would": job.plan("{workspace}") }).to_string();
+            print(jobs.iter().map(line))
         }
-        Work::Jobs(jobs) => print(
-            jobs.iter()
-                .map(|job| format!("{}: {}", job.name.as_deref().unwrap_or("job"), job.plan("{workspace}").join("; "))),
-        ),
+        Work::Jobs(jobs) => print(jobs.iter().map(|job| {
+            let name = job.name.as_deref().unwrap_or("job");
+            format!("{name}, on {}: {}", place(&job.on), job.plan("{workspace}").join("; "))
+        })),
     };
     if !as_json {
-        let (targets, at_once) = (configs.len(), spec.pace.fanout.min(configs.len()));
-        let plural = if targets == 1 { "" } else { "s" };
+        let workspaces = configs.len();
+        let (what, count) = match &spec.work {
+            Work::Each(_) => ("target", workspaces),
+            Work::Jobs(jobs) => ("job", jobs.len()),
+        };
+        let (plural, at_once) = (if count == 1 { "" } else { "s" }, spec.pace.fanout.min(workspaces).min(count));
         // A closed stderr can not be told.
-        let _ = writeln!(io::stderr(), "{targets} target{plural}, {at_once} at a time; nothing was sent");
+        let _ = writeln!(io::stderr(), "{count} {what}{plural}, {at_once} at a time; nothing was sent");
     }
     shown
+}
+
+/// Where a job is carried out, in words.
+fn place(place: &JobPlace) -> &str {
+    match place {
+        JobPlace::Workspace(name) => name,
+        JobPlace::AnyOf(_) => "any workspace of its selector",
+        JobPlace::Any => "any workspace",
+    }
 }
 
 /// A target without its secrets.

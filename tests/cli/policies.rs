@@ -90,3 +90,39 @@ fn a_bad_line_is_told_with_its_place_and_nothing_is_sent() {
     place.run(&["run", "--local", "1", "--jobs", "jobs.jsonl"]).expect(2).says(&["no job"]);
     place.run(&["run", "--local", "1", "--jobs", "jobs.jsonl", "--", "true"]).expect(2).says(&["--jobs"]);
 }
+
+#[test]
+fn jobs_that_would_undo_each_other_are_refused() {
+    let place = Place::new();
+    let run = |lines: &str, says: &[&str]| {
+        place.file("jobs.jsonl", lines);
+        place.run(&["run", "--local", "1", "--jobs", "jobs.jsonl"]).expect(2).says(says);
+    };
+    let download = |name: &str, to: &str| {
+        format!(
+            "{{\"name\": \"{name}\", \"steps\": [{{\"download\": {{\"from\": \"/etc/hostname\", \"to\": \"{to}\"}}}}]}}\n"
+        )
+    };
+    run(&(download("a", "same") + &download("b", "same")), &["jobs.jsonl:2", "line 1", "same", "{job}"]);
+    run(&(download("p/q", "x-{job}") + &download("p_q", "x-{job}")), &["jobs.jsonl:2", "line 1"]);
+    run(&download("a\\u001b[31m", "x"), &["jobs.jsonl:1", "control characters"]);
+}
+
+#[test]
+fn what_would_be_done_with_jobs_is_shown() {
+    let place = Place::new();
+    let jobs = "{\"name\": \"a\", \"workspace\": \"local-2\", \"steps\": [{\"run\": \"echo {job}\"}]}\n{\"steps\": [{\"run\": \"true\"}]}\n{\"steps\": [{\"run\": \"true\"}]}\n";
+    place.file("jobs.jsonl", jobs);
+    let shown = place.run(&["run", "--local", "2", "--jobs", "jobs.jsonl", "--dry-run"]).expect(0);
+    assert!(shown.stdout.starts_with("a, on local-2: echo {job}\njob-2, on any workspace: true\n"), "{}", shown.stdout);
+    shown.says(&["3 jobs, 2 at a time; nothing was sent"]);
+}
+
+#[test]
+fn a_joblog_that_is_not_there_is_told() {
+    let place = Place::new();
+    let run =
+        |flag: &str, code| place.run(&["run", "--local", "1", "--joblog", "none", flag, "--", "true"]).expect(code);
+    run("--resume", 0).says(&["none is not there", "everything"]);
+    place.run(&["run", "--local", "1", "--joblog", "gone", "--retry-failed"]).expect(2).says(&["gone is not there"]);
+}

@@ -39,7 +39,7 @@ pub(super) use screen::Screen;
 use super::{args::ColorWhen, error::CliError};
 use crate::{
     RunSpec,
-    fleet::{Job, JobStep, RunEvent, RunEventKind, TargetId, TargetValue, Work},
+    fleet::{Job, RunEvent, RunEventKind, TargetId, TargetValue, Work},
 };
 
 /// Takes the events of a run, in order.
@@ -148,7 +148,8 @@ pub(super) struct Commands {
 impl Commands {
     /// The words for a run.
     pub(super) fn of_run(spec: &RunSpec) -> Self {
-        let steps = |job: &Job| job.steps.iter().map(JobStep::describe).collect::<Vec<_>>().join("; ");
+        // In full, whatever its steps are called: by this a job is known again.
+        let steps = |job: &Job| job.plan("{workspace}").join("; ");
         let jobs = match &spec.work {
             Work::Each(_) => HashMap::new(),
             Work::Jobs(jobs) => {
