@@ -169,7 +169,14 @@ impl<'a> Driver<'a> {
     ) {
         let (mut open, mut cancel_seen) = (true, false);
         self.dispatcher.set_open(true);
-        self.tell(Input::Tick);
+        if cancelled.is_cancelled() || fleet_ends.is_cancelled() {
+            // Nothing begins in a run that was over before it began.
+            cancel_seen = true;
+            added.close();
+            self.tell(Input::Cancel);
+        } else {
+            self.tell(Input::Tick);
+        }
         loop {
             self.say_next();
             if !open && self.dispatcher.is_idle() && self.going.is_empty() && self.saying.is_none() {
