@@ -147,14 +147,20 @@ impl Rest {
         };
         let Some(path) = &args.output.joblog else { return Ok(None) };
         let note = |note: &str| drop(writeln!(std::io::stderr(), "wsfleet: {note}"));
-        if !path.exists() {
-            let missing = format!("the joblog {} is not there", path.display());
-            if matches!(again, Again::OnlyFailed) {
-                return Err(CliError::usage(format!("{missing}: nothing is known of what failed; correct --joblog")));
+        let joblog = match output::Resume::load(path, note)? {
+            Some(joblog) => joblog,
+            None => {
+                let missing = format!("the joblog {} is not there", path.display());
+                if matches!(again, Again::OnlyFailed) {
+                    return Err(CliError::usage(format!(
+                        "{missing}: nothing is known of what failed; correct --joblog"
+                    )));
+                }
+                note(&format!("{missing}; everything is carried out"));
+                output::Resume::default()
             }
-            note(&format!("{missing}; everything is carried out"));
-        }
-        Ok(Some(Self { joblog: output::Resume::load(path, note)?, again }))
+        };
+        Ok(Some(Self { joblog, again }))
     }
 
     /// Takes out of a run what is not to be carried out again.

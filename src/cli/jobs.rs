@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     RunOperation, Selector, WorkspaceConfig,
-    fleet::{Job, JobPlace, JobStep},
+    fleet::{JOB, Job, JobPlace, JobStep, WORKSPACE, file_name},
     messages::{
         DiffBase, DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff,
     },
@@ -211,11 +211,10 @@ impl<'a> Check<'a> {
             else {
                 continue;
             };
-            // The job's name becomes one part of the path, without what would divide it.
-            let destination = destination.display().to_string().replace("{job}", &job.replace(['/', '\\'], "_"));
+            let destination = destination.display().to_string().replace(JOB, &file_name(job));
             let other = *self.destinations.entry(destination.clone()).or_insert(number);
             // Which workspace each of them gets nobody knows yet.
-            if other != number && !destination.contains("{workspace}") {
+            if other != number && !destination.contains(WORKSPACE) {
                 return Err(format!(
                     "the job in line {other} downloads to {destination} already; put {{job}} into the path"
                 ));

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     RunOperation, RunSpec, Selector, WorkspaceConfig,
+    fleet::{WORKSPACE, file_name},
     messages::{
         DiffBase, DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff,
     },
@@ -23,8 +24,6 @@ use crate::{
 
 /// The most that `--stdin` takes: it is held in memory while the run goes on.
 const MAX_STDIN: u64 = 64 << 20;
-
-const PLACEHOLDER: &str = "{workspace}";
 
 /// What is to be done.
 pub(super) struct Prepared {
@@ -259,21 +258,21 @@ fn local_destination(
     if several {
         distinct(workspaces)?;
     }
-    if template.contains(PLACEHOLDER) {
+    if template.contains(WORKSPACE) {
         let file = if template.ends_with('/') { format!("{template}{name}") } else { template.to_owned() };
         return Ok(file.into());
     }
     let found = kind(Path::new(template));
     if several && found == Kind::Other {
         return Err(CliError::usage(format!(
-            "{template} is a file, and {} workspaces are meant: name a directory, or put {PLACEHOLDER} into the path, as in \
-             {template}.{PLACEHOLDER}",
+            "{template} is a file, and {} workspaces are meant: name a directory, or put {WORKSPACE} into the path, as in \
+             {template}.{WORKSPACE}",
             workspaces.len()
         )));
     }
     let directory = Path::new(template);
     Ok(if several {
-        directory.join(PLACEHOLDER).join(name)
+        directory.join(WORKSPACE).join(name)
     } else if found == Kind::Directory || template.ends_with('/') {
         directory.join(name)
     } else {
@@ -283,8 +282,8 @@ fn local_destination(
 
 /// The files that a destination stands for: one, or one for each workspace.
 fn files_of(destination: &Path, workspaces: &[&str]) -> Vec<PathBuf> {
-    match destination.to_str().filter(|path| path.contains(PLACEHOLDER)) {
-        Some(path) => workspaces.iter().map(|name| path.replace(PLACEHOLDER, &file_name(name)).into()).collect(),
+    match destination.to_str().filter(|path| path.contains(WORKSPACE)) {
+        Some(path) => workspaces.iter().map(|name| path.replace(WORKSPACE, &file_name(name)).into()).collect(),
         None => vec![destination.to_owned()],
     }
 }
@@ -315,11 +314,6 @@ pub(super) fn check_destination(file: &Path, recursive: bool) -> Result<(), CliE
         Ok(()) => Ok(()),
         Err(error) => refused(&format!("in {}: {error}", directory.display())),
     }
-}
-
-/// A workspace's name as a part of a path, as downloads have it.
-fn file_name(workspace: &str) -> String {
-    workspace.replace(['/', '\\'], "_")
 }
 
 /// Refuses workspaces whose files would overwrite each other: a path has `_` where a name has `/`.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{error::CliError, exit};
 use crate::{
     RunSpec, WorkspaceConfig,
-    fleet::{Job, JobPlace, Work},
+    fleet::{Job, JobPlace, WORKSPACE, Work},
 };
 
 /// Prints the targets, one a line.
@@ -28,13 +28,12 @@ pub(super) fn show(configs: &[WorkspaceConfig], spec: &RunSpec, as_json: bool) -
     let shown = match &spec.work {
         Work::Each(_) => print(configs.iter().map(|config| line(config, spec.plan_for(&config.name)))),
         Work::Jobs(jobs) if as_json => {
-            let line =
-                |job: &Job| json!({ "job": job.name, "on": job.on, "would": job.plan("{workspace}") }).to_string();
+            let line = |job: &Job| json!({ "job": job.name, "on": job.on, "would": job.plan(WORKSPACE) }).to_string();
             print(jobs.iter().map(line))
         }
         Work::Jobs(jobs) => print(jobs.iter().map(|job| {
             let name = job.name.as_deref().unwrap_or("job");
-            format!("{name}, on {}: {}", place(&job.on), job.plan("{workspace}").join("; "))
+            format!("{name}, on {}: {}", place(&job.on), job.plan(WORKSPACE).join("; "))
         })),
     };
     if !as_json {

@@ -160,10 +160,7 @@ impl AgentClient {
         let begun = Rc::new(Cell::new(false));
         let sending = {
             let mut request = lent.client.request(call.method.clone(), uri(&call.target)?);
-            for header in &call.header {
-                request = request.insert_header(header.clone());
-            }
-            for header in trace::current() {
+            for header in call.header.iter().cloned().chain(trace::current()) {
                 request = request.insert_header(header);
             }
             match &call.json {

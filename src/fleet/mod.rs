@@ -29,6 +29,8 @@ pub use run::{
     OnMaxFail, Pace, RunOperation, RunReport, RunSpec, Work,
 };
 pub(crate) use run::{CancelRun, Run, Waiting, without_bulk};
+#[cfg(feature = "cli")]
+pub(crate) use run::{JOB, WORKSPACE, file_name};
 pub(crate) use runtime::Runtime;
 pub use selector::Selector;
 pub use status::{Drain, DrainEnd, DrainReport, DrainedCommand, FleetStatus, Totals};

@@ -6,6 +6,7 @@
 mod actor;
 mod ask;
 mod attendant;
+mod backoff;
 mod compat;
 mod config;
 mod core;
@@ -27,6 +28,7 @@ mod watch;
 
 pub use actor::RemoteWorkspace;
 pub(crate) use ask::ask;
+pub(crate) use backoff::doubled;
 pub use config::{InitConfig, InitPayload, WorkspaceConfig};
 pub(crate) use core::Core;
 pub use ending::OnRemove;

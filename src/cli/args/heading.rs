@@ -1,7 +1,6 @@
 //! The headings under which `--help` groups the flags, in the order in which it shows them.
 //!
 //! They are all here so that the flags of all commands share them.
-#![allow(dead_code, reason = "each flag names its heading, and not every heading has a flag in every build")]
 
 /// Which workspaces are meant.
 pub(in crate::cli) const TARGETS: &str = "Targets";
@@ -13,11 +12,13 @@ pub(in crate::cli) const CONNECTION: &str = "Connection";
 pub(in crate::cli) const COMMAND: &str = "Command";
 /// How many at once, how fast, how long.
 pub(in crate::cli) const RUNNING: &str = "Running";
-/// What happens when targets fail.
-pub(in crate::cli) const FAILURES: &str = "Failures";
+/// How fast a run goes, and when it gives up.
+pub(in crate::cli) const PACE: &str = "Pace and limits";
+/// What is worked off in place of one command.
+pub(in crate::cli) const JOBS: &str = "Jobs";
 /// What is shown.
 pub(in crate::cli) const OUTPUT: &str = "Output";
-/// What is written to files beside it.
-pub(in crate::cli) const REPORTS: &str = "Reports";
+/// What is left of a run that was carried out before.
+pub(in crate::cli) const RESUMING: &str = "Resuming";
 /// Where defaults come from.
 pub(in crate::cli) const CONFIGURATION: &str = "Configuration";

@@ -2,9 +2,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::heading;
+
 /// How events are shown.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = super::heading::OUTPUT)]
+#[command(next_help_heading = heading::OUTPUT)]
 pub(in crate::cli) struct OutputArgs {
     /// Print JSON Lines: one object an event, as it happens
     #[arg(long)]
@@ -45,7 +47,7 @@ pub(in crate::cli) struct OutputArgs {
 
 /// What of a run is shown while it goes on, and what is left of one that was carried out before.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Output")]
+#[command(next_help_heading = heading::OUTPUT)]
 pub(in crate::cli) struct RunOutputArgs {
     /// Print output as it comes, each line marked with its workspace
     #[arg(long, visible_alias = "line-buffer", conflicts_with = "fold")]
@@ -63,11 +65,11 @@ pub(in crate::cli) struct RunOutputArgs {
     pub(in crate::cli) max_output: usize,
 
     /// Leave out the targets on which the joblog has this command already
-    #[arg(long, requires = "joblog", help_heading = "Resuming")]
+    #[arg(long, requires = "joblog", help_heading = heading::RESUMING)]
     pub(in crate::cli) resume: bool,
 
     /// The same, but for those that failed: they are carried out again
-    #[arg(long, requires = "joblog", conflicts_with = "resume", help_heading = "Resuming")]
+    #[arg(long, requires = "joblog", conflicts_with = "resume", help_heading = heading::RESUMING)]
     pub(in crate::cli) resume_failed: bool,
 
     /// Carry out again what failed according to the joblog, with the command that it has
@@ -75,7 +77,7 @@ pub(in crate::cli) struct RunOutputArgs {
         long,
         requires = "joblog",
         conflicts_with_all = ["resume", "resume_failed", "words"],
-        help_heading = "Resuming"
+        help_heading = heading::RESUMING
     )]
     pub(in crate::cli) retry_failed: bool,
 }

@@ -90,20 +90,20 @@ pub(in crate::cli) struct RunArgs {
         value_name = "FILE",
         verbatim_doc_comment,
         conflicts_with_all = ["words", "stdin"],
-        help_heading = "Jobs"
+        help_heading = heading::JOBS
     )]
     pub(in crate::cli) jobs: Option<PathBuf>,
 
     /// Carry a job out again on another workspace when its own is lost in the middle
     ///
     /// Only jobs that name no workspace move. What such a job had done on the lost workspace is done a second time.
-    #[arg(long, requires = "jobs", help_heading = "Jobs")]
+    #[arg(long, requires = "jobs", help_heading = heading::JOBS)]
     pub(in crate::cli) move_lost_jobs: bool,
 }
 
 /// How fast a run goes, and when it gives up.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Pace and limits")]
+#[command(next_help_heading = heading::PACE)]
 pub(in crate::cli) struct PolicyArgs {
     /// How many workspaces are begun with in a second (N/s), a minute (N/m) or an hour (N/h) at most
     ///

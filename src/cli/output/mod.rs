@@ -39,7 +39,7 @@ pub(super) use screen::Screen;
 use super::{args::ColorWhen, error::CliError};
 use crate::{
     RunSpec,
-    fleet::{Job, RunEvent, RunEventKind, TargetId, TargetValue, Work},
+    fleet::{Job, RunEvent, RunEventKind, TargetId, TargetValue, WORKSPACE, Work},
 };
 
 /// Takes the events of a run, in order.
@@ -149,7 +149,7 @@ impl Commands {
     /// The words for a run.
     pub(super) fn of_run(spec: &RunSpec) -> Self {
         // In full, whatever its steps are called: by this a job is known again.
-        let steps = |job: &Job| job.plan("{workspace}").join("; ");
+        let steps = |job: &Job| job.plan(WORKSPACE).join("; ");
         let jobs = match &spec.work {
             Work::Each(_) => HashMap::new(),
             Work::Jobs(jobs) => {

@@ -16,17 +16,17 @@ pub(in crate::cli) struct Resume {
 }
 
 impl Resume {
-    /// Reads a joblog. One that is not there says nothing. Notes, which the user is to be told, are handed to `note`.
+    /// Reads a joblog; `None` when it is not there. Notes, which the user is to be told, are handed to `note`.
     ///
     /// # Errors
     /// When it can not be read, or a line of it is not of a joblog.
-    pub(in crate::cli) fn load(path: &Path, note: impl FnOnce(&str)) -> Result<Self, CliError> {
+    pub(in crate::cli) fn load(path: &Path, note: impl FnOnce(&str)) -> Result<Option<Self>, CliError> {
         let unreadable = |error: &dyn std::fmt::Display| {
             CliError::usage(format!("--joblog: can not read {}: {error}", path.display()))
         };
         let file = match std::fs::File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(&error)),
         };
         let mut bytes = Vec::new();
@@ -40,7 +40,7 @@ impl Resume {
             note(&format!("the last line of {} is half-written and ignored", path.display()));
         }
         let text = std::str::from_utf8(&bytes[..whole]).map_err(|error| unreadable(&error))?;
-        Self::parse(text).map_err(|(line, reason)| {
+        Self::parse(text).map(Some).map_err(|(line, reason)| {
             let name = path.display();
             CliError::usage(format!(
                 "{name}:{line}: not a line of a joblog: {reason}; correct it, or give another file with --joblog"

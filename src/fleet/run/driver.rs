@@ -26,6 +26,7 @@ use crate::{
         lease::{Leases, RunLease, TakenByRun},
     },
     protocol::EventId,
+    workspace::doubled,
 };
 
 /// The pause before the first try after a workspace could not be used. Each further one is twice as long.
@@ -55,11 +56,8 @@ pub(crate) struct Run {
 pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, fleet_ends: CancellationToken) {
     let Run { id, mut spec, events, added, cancel } = run;
     let began = Instant::now();
+    let command = spec.describe();
     let work = std::mem::replace(&mut spec.work, Work::Jobs(Vec::new()));
-    let command = match &work {
-        Work::Each(job) => job.describe(),
-        Work::Jobs(jobs) => format!("{} jobs", jobs.len()),
-    };
     let mut dispatcher = Dispatcher::new(rules(&spec, &work));
     let label = spec.pace.per_label.as_ref().map(|cap| cap.label.as_str());
     let roster = match work {
@@ -407,8 +405,8 @@ fn again(end: &AttemptEnd) -> Again {
 
 /// The pause before the next try, with jitter: many workspaces behind one gateway must not all come back at once.
 fn pause(attempt: u32, error: &WorkspaceError) -> Duration {
-    let doubled = FIRST_PAUSE * 2_u32.pow(attempt.saturating_sub(1).min(16));
-    let pause = doubled.min(LONGEST_PAUSE).mul_f64(fastrand::f64().mul_add(0.5, 0.5));
+    let pause =
+        doubled(FIRST_PAUSE, LONGEST_PAUSE, attempt.saturating_sub(1)).mul_f64(fastrand::f64().mul_add(0.5, 0.5));
     match error.kind {
         ErrorKind::ServerError { retry_after: Some(asked), .. } => pause.max(asked.min(LONGEST_PAUSE)),
         _ => pause,

@@ -20,6 +20,8 @@ pub(crate) use cancel::CancelRun;
 pub(crate) use driver::{Run, drive};
 pub(crate) use emitter::Waiting;
 pub use job::{DEFAULT_FINALLY_TIMEOUT, Job, JobPlace, JobStep};
+#[cfg(feature = "cli")]
+pub(crate) use placeholder::{JOB, WORKSPACE, file_name};
 pub use policy::{CancelReason, FailLimit, LabelCap, MaxFail, OnMaxFail, Pace};
 pub use report::RunReport;
 pub(crate) use report::without_bulk;

@@ -3,8 +3,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::RunOperation;
 use crate::messages::UploadSource;
 
-const WORKSPACE: &str = "{workspace}";
-const JOB: &str = "{job}";
+/// What the name of the workspace takes the place of.
+pub(crate) const WORKSPACE: &str = "{workspace}";
+/// What the name of the job takes the place of.
+pub(crate) const JOB: &str = "{job}";
 
 /// The names that take the place of `{workspace}` and `{job}`.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +66,7 @@ impl Names<'_> {
 }
 
 /// A name as one part of a local path, which it can never leave.
-fn file_name(name: &str) -> String {
+pub(crate) fn file_name(name: &str) -> String {
     let name = name.replace(['/', '\\', '\0'], "_");
     if matches!(name.as_str(), "" | "." | "..") { format!("_{name}") } else { name }
 }

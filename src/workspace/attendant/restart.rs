@@ -16,6 +16,7 @@ use crate::{
     ErrorKind, Failure,
     protocol::{CommandHead, EventId},
     workspace::{
+        backoff::until_answered,
         core::Core,
         feed::{self, WatchedCommand},
         shell,
@@ -26,7 +27,7 @@ use crate::{
 
 /// How long a server that has just restarted is asked for its processes.
 const PATIENCE: Duration = Duration::from_secs(10);
-const WAIT: Duration = Duration::from_millis(500);
+const WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(500));
 
 /// How many commands' processes one script ends.
 const ENDED_AT_ONCE: usize = 500;
@@ -139,7 +140,7 @@ async fn give_up(core: &Rc<Core>, suspect: &WatchedCommand, failure: Failure) {
 /// What there is of each command, in their order.
 async fn find(core: &Rc<Core>, suspects: &[WatchedCommand]) -> Result<Vec<Trace>, Failure> {
     let give_up = Instant::now() + PATIENCE;
-    let processes = until_answered(give_up, || helper::run(core, shell::scan_script())).await?;
+    let processes = until_answered(give_up, WAITS, || helper::run(core, shell::scan_script())).await?;
     let running = read_scan(processes.stdout.as_deref().unwrap_or_default());
     let mut traces = Vec::with_capacity(suspects.len());
     for suspect in suspects {
@@ -147,7 +148,7 @@ async fn find(core: &Rc<Core>, suspects: &[WatchedCommand]) -> Result<Vec<Trace>
         traces.push(match found {
             Some(true) => Trace::Alive,
             Some(false) => Trace::Orphan,
-            None => until_answered(give_up, || event_of(core, suspect.id)).await?,
+            None => until_answered(give_up, WAITS, || event_of(core, suspect.id)).await?,
         });
     }
     Ok(traces)
@@ -163,20 +164,6 @@ async fn event_of(core: &Rc<Core>, id: EventId) -> Result<Trace, Failure> {
         Ok(_) => Ok(Trace::Event),
         Err(Failure { kind: ErrorKind::NotFound { .. }, .. }) => Ok(Trace::None),
         Err(failure) => Err(failure),
-    }
-}
-
-async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
-    give_up: Instant,
-    request: impl Fn() -> F,
-) -> Result<T, Failure> {
-    loop {
-        match request().await {
-            Err(failure) if failure.kind.is_transient() && Instant::now() + WAIT < give_up => {
-                actix_rt::time::sleep(WAIT).await;
-            }
-            result => return result,
-        }
     }
 }
 

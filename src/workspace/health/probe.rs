@@ -9,7 +9,7 @@ use super::LinkObserver;
 use crate::{
     ErrorKind, Failure,
     client::Observer as _,
-    workspace::{attendant, core::Core},
+    workspace::{attendant, core::Core, doubled},
 };
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -24,8 +24,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long to wait before a probe, by how many there were. `jitter` is between 0 and 1.
 fn wait_before(probes: u32, jitter: f64) -> Duration {
-    let doubled = FIRST_WAIT * 2u32.saturating_pow(probes.min(8));
-    doubled.min(LONGEST_WAIT).mul_f64(0.75 + jitter / 4.0)
+    doubled(FIRST_WAIT, LONGEST_WAIT, probes).mul_f64(0.75 + jitter / 4.0)
 }
 
 /// Probes a server that is away until something makes it more than that. What the probes hear, the client's observer

@@ -8,6 +8,7 @@ use crate::{
     ErrorKind, Failure,
     protocol::{BashEvent, CommandHead, EventId},
     workspace::{
+        backoff::until_answered,
         core::Core,
         shell,
         watch::{End, Settled, Started},
@@ -19,8 +20,7 @@ const ROUTE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long the stop is tried when the server can not be reached: a command that is not stopped may run for ever.
 const TRYING: Duration = Duration::from_secs(10);
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// Ends a watched command's processes: by the server's stop route, which ends its shell, and by the stop script, which
 /// reaches those that the route leaves. A command that turns out to have ended by itself is left alone.
@@ -28,7 +28,7 @@ pub(crate) async fn end_processes(core: Rc<Core>, started: Started, settled: Rc<
     // The script reaches everything that the route does; without a head there is only the route.
     let route = match started.head {
         Some(_) => stop_by_route(&core, started.id).await,
-        None => until_reached(|| stop_by_route(&core, started.id)).await,
+        None => until_answered(Instant::now() + TRYING, WAITS, || stop_by_route(&core, started.id)).await,
     };
     if let Err(failure) = route {
         log::debug!("{}: the stop route did not stop {}: {failure}", core.config.name, started.id);
@@ -51,22 +51,7 @@ pub(crate) async fn end_processes(core: Rc<Core>, started: Started, settled: Rc<
 }
 
 async fn run_script(core: &Rc<Core>, head: CommandHead) -> Result<(), Failure> {
-    until_reached(|| helper::run(core, shell::stop_script(head.id()))).await.map(drop)
-}
-
-/// Asks again while the server can not be reached, for a while. Stopping twice does no harm.
-async fn until_reached<T, F: Future<Output = Result<T, Failure>>>(request: impl Fn() -> F) -> Result<T, Failure> {
-    let give_up = Instant::now() + TRYING;
-    let mut wait = FIRST_WAIT;
-    loop {
-        match request().await {
-            Err(failure) if failure.kind.is_transient() && Instant::now() + wait < give_up => {
-                actix_rt::time::sleep(wait).await;
-                wait = (wait * 2).min(LONGEST_WAIT);
-            }
-            result => return result,
-        }
-    }
+    until_answered(Instant::now() + TRYING, WAITS, || helper::run(core, shell::stop_script(head.id()))).await.map(drop)
 }
 
 async fn stop_by_route(core: &Rc<Core>, id: EventId) -> Result<(), Failure> {

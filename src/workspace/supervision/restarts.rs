@@ -3,6 +3,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::workspace::doubled;
+
 /// How often something may be started again, and after which waits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -46,10 +48,10 @@ impl Restarts {
         if self.failures.len() >= self.limits.most {
             return None;
         }
-        let doublings = u32::try_from(self.failures.len()).unwrap_or(u32::MAX).min(16);
+        let times = u32::try_from(self.failures.len()).unwrap_or(u32::MAX);
         self.failures.push_back(now);
-        let wait = self.limits.first_wait * 2u32.pow(doublings);
-        Some(wait.min(self.limits.longest_wait).mul_f64(0.75 + jitter / 2.0))
+        let wait = doubled(self.limits.first_wait, self.limits.longest_wait, times);
+        Some(wait.mul_f64(0.75 + jitter / 2.0))
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::{ErrorKind, Failure};
+use crate::{ErrorKind, Failure, workspace::doubled};
 
 /// A refusal has to last this long before it is believed: a sandbox that is being resumed elsewhere, or whose key is
 /// being changed, answers so for a moment.
@@ -55,8 +55,8 @@ impl Outage {
         if now.duration_since(since) >= patience && self.tries > 2 {
             return Verdict::GiveUp;
         }
-        let doubled = SHORTEST_WAIT * 2u32.saturating_pow((self.tries - 1).min(8));
-        Verdict::Retry(doubled.min(LONGEST_WAIT).mul_f64(0.75 + jitter / 2.0).max(asked.min(max_outage)))
+        let wait = doubled(SHORTEST_WAIT, LONGEST_WAIT, self.tries - 1);
+        Verdict::Retry(wait.mul_f64(0.75 + jitter / 2.0).max(asked.min(max_outage)))
     }
 }
 
