@@ -28,7 +28,7 @@ pub use fleet::{Drain, DrainReport, FleetStatus, Outcome, RunOperation, RunSpec,
 pub use handle::{CommandStream, Fleet, FleetBuilder, JobSender, Lease, LeaseDrop, RunHandle, Workspace};
 pub use workspace::{
     CommandResult, FileOperationResult, Health, HealthState, InitConfig, InitPayload, Keepalive, OnRemove,
-    OutputStream, RemoteWorkspace, Snapshot, WorkspaceConfig, messages,
+    OutputStream, Push, RemoteWorkspace, Snapshot, WorkspaceConfig, messages,
 };
 
 /// The examples of the README, compiled.

@@ -17,9 +17,9 @@ use tokio::{
 use super::{
     error::CliError,
     exit,
-    output::{Progress, Screen, can_draw},
+    output::{Progress, Screen},
 };
-use crate::agent::AgentHandle;
+use crate::{Fleet, agent::AgentHandle};
 
 /// Ctrl-C, SIGTERM and SIGHUP: the first stops what runs and lets the program report it, the second ends the program. As long
 /// as nothing runs, the first ends it.
@@ -30,13 +30,15 @@ pub(super) struct Interrupt {
     state: Arc<Mutex<State>>,
 }
 
-/// How long leaving may take.
+/// How long leaving, or getting ready to be stopped, may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct State {
     interrupted: bool,
     cancel: Option<Box<dyn Fn() + Send>>,
+    /// What holds sockets that must not be open while this process is stopped.
+    fleet: Option<Fleet>,
     screen: Screen,
     progress: Progress,
     remove_when_leaving: Vec<PathBuf>,
@@ -80,6 +82,11 @@ impl Interrupt {
         let (started, cancel) = start();
         state.cancel = Some(Box::new(cancel));
         started
+    }
+
+    /// Names the fleet whose sockets must not be open while this process is stopped.
+    pub(super) fn suspend_when_paused(&self, fleet: Fleet) {
+        self.lock().fleet = Some(fleet);
     }
 
     /// Names what is drawn on the terminal, which signals must find undisturbed, and what is told of a run when asked.
@@ -142,12 +149,23 @@ impl Interrupt {
 
     /// Stops this process until the shell lets it go on, with nothing left on the terminal meanwhile.
     fn pause(&self) {
-        let screen = self.lock().screen.clone();
+        let state = self.lock();
+        let (screen, fleet) = (state.screen.clone(), state.fleet.clone());
+        drop(state);
         // Without a shell that knows of this process nobody would ever let it go on.
         let has_shell =
             getppid().is_some_and(|parent| matches!((getsid(Some(parent)), getsid(None)), (Ok(a), Ok(b)) if a == b));
-        if has_shell && let Err(error) = screen.aside(|| kill_process(getpid(), rustix::process::Signal::STOP)) {
+        if !has_shell {
+            return;
+        }
+        if let Some(fleet) = fleet.clone() {
+            wait_for(async move { fleet.suspend().await });
+        }
+        if let Err(error) = screen.aside(|| kill_process(getpid(), Signal::STOP)) {
             log::warn!("can not stop: {error}");
+        }
+        if let Some(fleet) = fleet {
+            wait_for(async move { fleet.resume().await });
         }
     }
 
@@ -183,13 +201,19 @@ fn stop(agents: &[Arc<AgentHandle>]) {
     if agents.is_empty() {
         return;
     }
-    let (agents, (stopped, wait)) = (agents.to_vec(), mpsc::channel());
-    let stop = move || {
-        futures::executor::block_on(join_all(agents.iter().map(|agent| agent.stop())));
+    let agents = agents.to_vec();
+    wait_for(async move { drop(join_all(agents.iter().map(|agent| agent.stop())).await) });
+}
+
+/// Waits for something, and gives it up when it takes long.
+fn wait_for(work: impl Future<Output = ()> + Send + 'static) {
+    let (done, wait) = mpsc::channel();
+    let work = move || {
+        futures::executor::block_on(work);
         // Nobody waits any more when it took too long.
-        let _ = stopped.send(());
+        let _ = done.send(());
     };
-    if thread::Builder::new().name("wsfleet-leaving".to_owned()).spawn(stop).is_ok() {
+    if thread::Builder::new().name("wsfleet-waiting".to_owned()).spawn(work).is_ok() {
         let _ = wait.recv_timeout(PATIENCE);
     }
 }
@@ -199,8 +223,7 @@ struct Signals {
     terminate: unix::Signal,
     hangup: unix::Signal,
     report: unix::Signal,
-    /// Absent where nothing is drawn: then the system does what is to be done.
-    pause: Option<unix::Signal>,
+    pause: unix::Signal,
 }
 
 impl Signals {
@@ -211,7 +234,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
             report: signal(SignalKind::user_defined1())?,
-            pause: can_draw().then(|| signal(pause)).transpose()?,
+            pause: signal(pause)?,
         })
     }
 
@@ -219,18 +242,12 @@ impl Signals {
     async fn end(&mut self, interrupt: &Interrupt) {
         let Self { interrupt: int, terminate, hangup, report, pause } = self;
         loop {
-            let paused = async {
-                match pause {
-                    Some(pause) => pause.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 _ = int.recv() => return,
                 _ = terminate.recv() => return,
                 _ = hangup.recv() => return,
                 _ = report.recv() => interrupt.report(),
-                _ = paused => interrupt.pause(),
+                _ = pause.recv() => interrupt.pause(),
             }
         }
     }

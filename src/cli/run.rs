@@ -49,6 +49,7 @@ pub(super) fn carry_out(
         try_join_all(configs.into_iter().map(|config| fleet.add(config)))
             .await
             .map_err(|error| CliError::usage(error.to_string()))?;
+        interrupt.suspend_when_paused(fleet.clone());
         let run = interrupt.start(|| {
             let run = fleet.run(spec);
             let cancel = run.canceller();

@@ -35,4 +35,4 @@ pub(crate) use runtime::Runtime;
 pub use selector::Selector;
 pub use status::{Drain, DrainEnd, DrainReport, DrainedCommand, FleetStatus, Totals};
 pub use supervisor::WorkspaceInfo;
-pub(crate) use supervisor::{Add, Drained, End, Find, FleetSupervisor, List, Remove, Snapshots, Status};
+pub(crate) use supervisor::{Add, Drained, End, Find, FleetSupervisor, List, Remove, Snapshots, Status, Suspend};

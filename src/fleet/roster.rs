@@ -25,6 +25,8 @@ thread_local! {
 struct Roster {
     /// By the number in which they were added.
     workspaces: HashMap<u64, Rc<Core>>,
+    /// Whether no event socket may be open.
+    suspended: bool,
     /// What was counted on workspaces that are no more.
     retired: Totals,
 }
@@ -41,7 +43,10 @@ pub(super) fn admit(
     let core = Core::new(config, tls);
     core.health.show_on(light);
     probe_while_idle(&core);
-    ROSTER.with_borrow_mut(|roster| roster.workspaces.insert(number, core.clone()));
+    ROSTER.with_borrow_mut(|roster| {
+        core.pushing.set_suspended(roster.suspended);
+        roster.workspaces.insert(number, core.clone());
+    });
     actix_rt::spawn(async move {
         let _listed = Listed(number);
         guardian::guard(core, Context::with_receiver(mailbox)).await;
@@ -79,6 +84,18 @@ pub(super) fn status() -> FleetStatus {
         roster.workspaces.values().for_each(|core| status.add_workspace(&core.snapshot()));
         status
     })
+}
+
+/// Closes the event sockets of this thread and opens none, or lets them be open again.
+pub(super) async fn suspend(suspended: bool) {
+    let cores: Vec<_> = ROSTER.with_borrow_mut(|roster| {
+        roster.suspended = suspended;
+        roster.workspaces.values().cloned().collect()
+    });
+    cores.iter().for_each(|core| core.pushing.set_suspended(suspended));
+    for core in cores.iter().filter(|_| suspended) {
+        core.pushing.closed().await;
+    }
 }
 
 /// How the work of this thread's workspaces ended.

@@ -44,6 +44,8 @@ pub struct Totals {
     pub poll_failures: u64,
     /// Starts whose answer was lost and that were found again or sent again.
     pub starts_recovered: u64,
+    /// Events of commands that servers pushed.
+    pub pushed_events: u64,
     /// Bytes of output read.
     pub output_bytes: u64,
     /// Restarts of workspace actors after a panic.
@@ -60,6 +62,7 @@ impl Totals {
             polls: snapshot.polls,
             poll_failures: snapshot.poll_failures,
             starts_recovered: snapshot.starts_recovered,
+            pushed_events: snapshot.pushed_events,
             output_bytes: snapshot.output_bytes,
             restarts: snapshot.restarts,
             command_restarts: snapshot.command_restarts,
@@ -72,6 +75,7 @@ impl Totals {
         self.polls += other.polls;
         self.poll_failures += other.poll_failures;
         self.starts_recovered += other.starts_recovered;
+        self.pushed_events += other.pushed_events;
         self.output_bytes += other.output_bytes;
         self.restarts += other.restarts;
         self.command_restarts += other.command_restarts;

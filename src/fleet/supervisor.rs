@@ -122,6 +122,11 @@ pub(crate) struct Snapshots(pub(crate) Selector);
 #[rtype(result = "DrainReport")]
 pub(crate) struct Drained(pub(crate) Drain);
 
+/// Closes all event sockets and opens none, or lets them be open again. Answered when that is so.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Suspend(pub(crate) bool);
+
 /// Ends the fleet. Answered when all workspaces have ended.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -316,6 +321,22 @@ impl Handler<Snapshots> for FleetSupervisor {
             all.sort_unstable_by_key(|(number, _)| *number);
             all.into_iter().map(|(_, snapshot)| snapshot).collect()
         })
+    }
+}
+
+impl Handler<Suspend> for FleetSupervisor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Suspend(suspended): Suspend, _: &mut Self::Context) -> Self::Result {
+        let done = self.on_each_arbiter(move || {
+            let (answer, answered) = oneshot::channel();
+            actix_rt::spawn(async move {
+                roster::suspend(suspended).await;
+                answer.send(())
+            });
+            answered
+        });
+        Box::pin(async move { drop(futures::future::join_all(done.await).await) })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     OnRemove, Operation, Snapshot, WorkspaceConfig, WorkspaceError,
     fleet::{
         Acquire, Add, CancelRun, Drain, DrainReport, Drained, End, Find, FleetStatus, List, Remove, Restore, Run,
-        RunSpec, Runtime, Selector, Snapshots, Status, WorkspaceInfo,
+        RunSpec, Runtime, Selector, Snapshots, Status, Suspend, WorkspaceInfo,
     },
     protocol::EventId,
 };
@@ -158,6 +158,21 @@ impl Fleet {
     /// ```
     pub async fn drain(&self, drain: Drain) -> DrainReport {
         self.runtime.supervisor.send(Drained(drain)).await.unwrap_or_default()
+    }
+
+    /// Closes the event sockets of all workspaces, and opens none until [`resume`](Self::resume). Returns when they are closed,
+    /// after 1 s at the latest where a server takes no farewell.
+    ///
+    /// For a process that is about to be stopped, as by Ctrl-Z: a subscriber that is stopped can freeze all commands of an
+    /// OpenHands agent server. Commands are watched by searching meanwhile.
+    pub async fn suspend(&self) {
+        // A fleet that has ended has no socket.
+        let _ = self.runtime.supervisor.send(Suspend(true)).await;
+    }
+
+    /// Lets event sockets be opened again after [`suspend`](Self::suspend).
+    pub async fn resume(&self) {
+        let _ = self.runtime.supervisor.send(Suspend(false)).await;
     }
 
     /// Starts a run and returns the stream of what happens in it.

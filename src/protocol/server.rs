@@ -1,6 +1,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// What a server says among its capabilities that pushes output as it comes.
+pub(crate) const PUSH_CAPABILITY: &str = "bash_event_push_v1";
+
 /// The answer of `/server_info`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServerInfo {
@@ -32,6 +35,14 @@ impl ServerInfo {
     #[must_use]
     pub fn has_stop_route(&self) -> bool {
         self.version_pair().is_none_or(|version| version > (1, 43))
+    }
+
+    /// Whether the server announces that it pushes output over its event socket as it comes, and that a slow subscriber
+    /// holds up nobody. The embedded agent server does.
+    #[must_use]
+    pub fn pushes_output(&self) -> bool {
+        let capabilities = self.other.get("capabilities").and_then(Value::as_array);
+        capabilities.is_some_and(|all| all.iter().any(|one| one.as_str() == Some(PUSH_CAPABILITY)))
     }
 
     /// Major and minor version.

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use super::keepalive::Keepalive;
+use super::{keepalive::Keepalive, push::Push};
 use crate::client::{ClientLimits, Connection, SessionKey};
 
 /// How a server that waits for its configuration is woken.
@@ -65,6 +65,9 @@ pub struct WorkspaceConfig {
     /// How a sandbox is kept from being reaped as idle while a command runs or the workspace is held. Default: a sign of
     /// use at half the time that the server announces.
     pub keepalive: Keepalive,
+    /// Whether the output of commands that run for long is pushed by the server. Default: where the server announces that it
+    /// does so as output comes.
+    pub push: Push,
     /// How often a server is asked whether it is there while nothing else is asked of it, so that its health is known. At
     /// least 100 ms. Default: none, never. A server that is away is probed in any case.
     pub probe_interval: Option<Duration>,
@@ -90,6 +93,7 @@ impl WorkspaceConfig {
             command_head: true,
             init: None,
             keepalive: Keepalive::Auto,
+            push: Push::Auto,
             probe_interval: None,
             kill_orphans: true,
         }
@@ -155,6 +159,13 @@ impl WorkspaceConfig {
     #[must_use]
     pub fn with_init(mut self, init: InitConfig) -> Self {
         self.init = Some(init);
+        self
+    }
+
+    /// Sets whether the output of commands that run for long is pushed by the server.
+    #[must_use]
+    pub const fn with_push(mut self, push: Push) -> Self {
+        self.push = push;
         self
     }
 

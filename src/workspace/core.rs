@@ -12,6 +12,7 @@ use super::{
     attendant::Attendant,
     feed::Feed,
     health::{LinkObserver, Monitor},
+    push::Pushing,
     step_queue::{Permit, Refused, StepQueue},
     supervision::Record,
 };
@@ -38,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) record: Record,
     pub(crate) health: Monitor,
     pub(crate) attendant: Attendant,
+    pub(crate) pushing: Pushing,
     transport: Transport,
     link: RefCell<Link>,
     /// What goes on although nobody waits for it: the processes of commands that are being ended.
@@ -66,6 +68,7 @@ pub(crate) struct Counters {
     pub(crate) starts_recovered: Cell<u64>,
     pub(crate) output_bytes: Cell<u64>,
     pub(crate) keepalives: Cell<u64>,
+    pub(crate) pushed_events: Cell<u64>,
 }
 
 /// Counts one more.
@@ -93,6 +96,7 @@ impl Core {
             record: Record::default(),
             health: Monitor::default(),
             attendant: Attendant::default(),
+            pushing: Pushing::default(),
             transport: transport(tls),
             link: RefCell::new(link),
             tasks: TaskTracker::new(),
@@ -120,7 +124,6 @@ impl Core {
         self.link.borrow().replaced.clone()
     }
 
-    /// Drops the connections. What is under way keeps its own until it ends.
     /// Holds no connection until the next request, where none is needed for a command that runs.
     pub(crate) fn rest(&self) {
         if self.feed.len() == 0 {
@@ -128,9 +131,11 @@ impl Core {
         }
     }
 
+    /// Drops the connections. What is under way keeps its own until it ends.
     pub(crate) fn reset_client(&self) {
         self.link.borrow_mut().client = None;
         self.health.new_link();
+        self.pushing.new_link();
         self.attendant.moved();
     }
 
@@ -146,6 +151,7 @@ impl Core {
         // Another server has another clock.
         self.feed.forget_time();
         self.health.new_link();
+        self.pushing.new_link();
         self.attendant.moved();
         Ok(())
     }
@@ -216,8 +222,10 @@ impl Core {
             last_failure: self.record.last_failure(),
             stopped: self.record.closed(),
             keepalives: self.counters.keepalives.get(),
+            pushed_events: self.counters.pushed_events.get(),
+            pushed: self.pushing.live_for().is_some(),
             health: self.health.health(),
-            connected: self.link.borrow().client.is_some(),
+            connected: self.link.borrow().client.is_some() || self.pushing.live_for().is_some(),
         }
     }
 }

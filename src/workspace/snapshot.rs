@@ -41,6 +41,12 @@ pub struct Snapshot {
     pub stopped: Option<String>,
     /// Requests that were sent so far only to keep the sandbox from being reaped as idle.
     pub keepalives: u64,
+    /// Events of its commands that its server pushed so far.
+    #[serde(default)]
+    pub pushed_events: u64,
+    /// Whether its server pushes output now: the event socket is open.
+    #[serde(default)]
+    pub pushed: bool,
     /// How its server does.
     pub health: Health,
     /// Whether it holds a client, and so perhaps open connections.

@@ -4,6 +4,7 @@ mod away;
 #[path = "../support/eventually.rs"]
 mod eventually;
 mod keepalive;
+mod push;
 mod ready;
 mod restart;
 mod servers;

@@ -226,6 +226,7 @@ fn learn(core: &Rc<Core>, info: &ServerInfo, asked: Instant) {
     let mut sandbox_use = attendant.sandbox_use.get();
     sandbox_use.learn(asked, seconds(info.idle_time), info.runtime_idle_timeout_seconds.and_then(limit));
     attendant.sandbox_use.set(sandbox_use);
+    core.pushing.announce(info.pushes_output());
 
     let now = Identity::of(info, asked, attendant.base);
     let before = attendant.identity.replace(Some(now.clone()));

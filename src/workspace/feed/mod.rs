@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::watch::{CommandWatch, Started};
 use crate::protocol::{CommandHead, EventId};
-pub(crate) use plan::Want;
+pub(crate) use plan::{Reach, Want};
 pub(crate) use search::{Pages, find_command, last_output, read_all};
 
 /// The children of a workspace and what they wait for.
@@ -31,6 +31,8 @@ struct State {
     on_empty: Vec<oneshot::Sender<()>>,
     /// Shared searches have seen everything before this time, as far as is known.
     seen_until: Option<Timestamp>,
+    /// Whether a shared search has seen what the event socket could not tell of, so that nothing was missed since.
+    caught_up: bool,
     pages: Pages,
 }
 
@@ -88,7 +90,27 @@ impl Feed {
 
     /// Forgets how far shared searches have seen, for a server with another clock.
     pub(crate) fn forget_time(&self) {
-        self.0.borrow_mut().seen_until = None;
+        let mut state = self.0.borrow_mut();
+        (state.seen_until, state.caught_up) = (None, false);
+    }
+
+    /// Lets all children look at once, for the event socket was opened or lost.
+    pub(crate) fn catch_up(&self) {
+        let mut state = self.0.borrow_mut();
+        let now = Instant::now();
+        state.caught_up = false;
+        for want in state.watched.values_mut().filter_map(|watched| watched.want.as_mut()) {
+            want.at = want.at.min(now);
+        }
+        state.wake();
+    }
+
+    /// Takes in that the event socket has told of an event of this time: shared searches need not read it again.
+    pub(crate) fn pushed(&self, at: Timestamp) {
+        let mut state = self.0.borrow_mut();
+        if state.caught_up {
+            state.seen_until = state.seen_until.max(Some(at));
+        }
     }
 
     /// Removes a child.
@@ -112,6 +134,7 @@ impl Feed {
                 return;
             }
             let (waiting, emptied) = oneshot::channel();
+            state.on_empty.retain(|waiting| !waiting.is_canceled());
             state.on_empty.push(waiting);
             emptied
         };

@@ -27,8 +27,25 @@ pub(crate) struct Want {
     pub(crate) since: Timestamp,
     /// The order after which it wants them.
     pub(crate) after_order: Option<u64>,
-    /// Whether something was missed, so that all its events have to be read again.
-    pub(crate) everything: bool,
+    pub(crate) reach: Reach,
+}
+
+/// How far back a child has to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Reach {
+    /// What is new. A search that others share will do.
+    #[default]
+    New,
+    /// From where it stands, which is behind what searches and the socket have brought since.
+    Behind,
+    /// From the first event on, since something is missing.
+    Everything,
+}
+
+impl Want {
+    fn must_be_alone(&self) -> bool {
+        self.reach != Reach::New
+    }
 }
 
 /// One search and whom it serves.
@@ -49,9 +66,9 @@ pub(super) fn plan(state: &mut State, now: Instant) -> Option<Plan> {
         .filter(|(_, want, _)| want.at <= now)
         .collect();
     // Who must be asked about alone comes first, then the one who has waited longest.
-    due.sort_by_key(|(_, want, shared)| (!want.everything, *shared < SHARED_IN_A_ROW, want.at));
+    due.sort_by_key(|(_, want, shared)| (!want.must_be_alone(), *shared < SHARED_IN_A_ROW, want.at));
     let (first, want, shared) = due.first()?;
-    let alone = want.everything || *shared >= SHARED_IN_A_ROW || state.watched.len() == 1;
+    let alone = want.must_be_alone() || *shared >= SHARED_IN_A_ROW || state.watched.len() == 1;
     let plan = if alone || !state.watched.iter().any(|(id, other)| id != first && joins(other.want.as_ref(), now)) {
         Plan { query: query_alone(*first, want), serves: vec![*first], shared: false }
     } else {
@@ -68,11 +85,12 @@ pub(super) fn plan(state: &mut State, now: Instant) -> Option<Plan> {
 
 /// Whether a child's next look may be taken now.
 fn joins(want: Option<&Want>, now: Instant) -> bool {
-    want.is_some_and(|want| !want.everything && want.at <= now + want.slack)
+    want.is_some_and(|want| !want.must_be_alone() && want.at <= now + want.slack)
 }
 
 fn query_alone(id: EventId, want: &Want) -> EventQuery {
-    let (timestamp_gte, order_gt) = if want.everything { (None, None) } else { (Some(want.since), want.after_order) };
+    let (timestamp_gte, order_gt) =
+        if want.reach == Reach::Everything { (None, None) } else { (Some(want.since), want.after_order) };
     EventQuery {
         kind: Some(BashEventKind::Output),
         command_id: Some(id),

@@ -53,7 +53,7 @@ async fn serve(core: Weak<Core>) {
             let mut state = core.feed.0.borrow_mut();
             if state.watched.is_empty() {
                 state.running = false;
-                state.seen_until = None;
+                (state.seen_until, state.caught_up) = (None, false);
                 return;
             }
             let (wake, woken) = oneshot::channel();
@@ -127,6 +127,7 @@ async fn search(core: &Rc<Core>, plan: &Plan) -> Result<(), Failure> {
     let client = core.client()?;
     let mut search = Search::new(plan.query.clone());
     let mut newest: Option<Timestamp> = None;
+    let is_pushed = core.pushing.live_for().is_some();
     loop {
         let mut pages = core.feed.0.borrow().pages;
         let page = search.next(&client, &mut pages).await?;
@@ -134,7 +135,7 @@ async fn search(core: &Rc<Core>, plan: &Plan) -> Result<(), Failure> {
         let Some(events) = page else { break };
         let by_command = group(events, &mut newest);
         for (id, events) in by_command {
-            let appetite = hand_out(core, id, News { events, looked: false }).await;
+            let appetite = hand_out(core, id, News::Found(events)).await;
             if appetite == Appetite::Full && !plan.shared {
                 // The rest waits on the server until the reader has caught up.
                 return Ok(());
@@ -143,10 +144,11 @@ async fn search(core: &Rc<Core>, plan: &Plan) -> Result<(), Failure> {
     }
     if plan.shared {
         let mut state = core.feed.0.borrow_mut();
+        state.caught_up |= is_pushed;
         state.seen_until = state.seen_until.max(newest).max(plan.query.timestamp_gte);
     }
     for id in &plan.serves {
-        hand_out(core, *id, News { events: Vec::new(), looked: true }).await;
+        hand_out(core, *id, News::Looked).await;
     }
     Ok(())
 }

@@ -27,8 +27,8 @@ use crate::{
     workspace::{
         attendant,
         core::{Core, count},
-        feed::{self, Want},
-        steps,
+        feed::{self, Reach, Want},
+        push, steps,
         supervision::{CommandEnd, Guarded},
     },
 };
@@ -60,8 +60,9 @@ pub(crate) struct CommandWatch {
     waiting_for_follower: bool,
     ending: Option<Ending>,
     outage: Outage,
-    /// Whether everything is being read again, and how often it was.
-    rereading: bool,
+    /// From where on the next look reads.
+    reach: Reach,
+    /// How often everything was read again.
     rereads: u32,
     settled: Rc<Settled>,
     reply: Option<oneshot::Sender<Result<CommandResult, Failure>>>,
@@ -117,10 +118,13 @@ pub(crate) struct Watching {
 /// Output events of this command, or the word that there are no more for now.
 #[derive(Message)]
 #[rtype(result = "Appetite")]
-pub(crate) struct News {
-    pub(crate) events: Vec<BashOutput>,
-    /// Whether this concludes a look that the child asked for.
-    pub(crate) looked: bool,
+pub(crate) enum News {
+    /// A search has found these.
+    Found(Vec<BashOutput>),
+    /// That was all that there is: the look is over that the child asked for.
+    Looked,
+    /// The server has told of this by itself.
+    Pushed(BashOutput),
 }
 
 /// Whether a child can take more.
@@ -167,7 +171,7 @@ impl CommandWatch {
             waiting_for_follower: false,
             ending: None,
             outage: Outage::default(),
-            rereading: false,
+            reach: Reach::New,
             rereads: 0,
             settled: Rc::default(),
             reply: Some(reply),
@@ -193,17 +197,38 @@ impl CommandWatch {
         self.ending.map_or(self.started.at, |ending| ending.since).elapsed()
     }
 
-    fn want_after(&self, wait: Duration, everything: bool) {
+    fn want_after(&self, wait: Duration) {
         if self.is_unwanted() {
             return;
         }
         let (since, after_order) = self.assembly.cursor().unwrap_or((self.started.server_time, None));
-        let want = Want { at: Instant::now() + wait, slack: cadence::slack(wait), since, after_order, everything };
+        let want =
+            Want { at: Instant::now() + wait, slack: cadence::slack(wait), since, after_order, reach: self.reach };
         self.core.feed.want(self.started.id, want);
     }
 
     fn want_next(&self) {
-        self.want_after(cadence::next_look(self.age()), false);
+        let age = self.age();
+        if self.reach == Reach::Behind {
+            return self.want_after(Duration::ZERO);
+        }
+        if self.ending.is_some() {
+            return self.want_after(cadence::next_look(age));
+        }
+        if age >= push::LONG {
+            push::begin(&self.core);
+        }
+        self.want_after(match self.core.pushing.live_for() {
+            Some(live) => cadence::next_look_when_pushed(live.min(age)),
+            None => cadence::next_look(age),
+        });
+    }
+
+    /// Takes in that there was something that could not be taken: it is asked for again, and not with others.
+    fn fall_behind(&mut self) {
+        if self.reach == Reach::New {
+            self.reach = Reach::Behind;
+        }
     }
 
     fn end(&mut self, ending: Ending, ctx: &mut Context<Self>) {
@@ -215,7 +240,7 @@ impl CommandWatch {
         self.outage.over();
         let stop = steps::stop::end_processes(self.core.clone(), self.started.clone(), self.settled.clone());
         self.core.tasks.spawn_local(stop);
-        self.want_after(self.started.round_trip.min(Duration::from_millis(5)), false);
+        self.want_after(self.started.round_trip.min(Duration::from_millis(5)));
         self.bound_ending(ending, ctx);
     }
 
@@ -373,8 +398,8 @@ impl CommandWatch {
             Progress::Short { .. } => {
                 // An event file that was being written is there a moment later.
                 let wait = Duration::from_millis(50) * (self.rereads * self.rereads);
-                self.rereading = true;
-                self.want_after(wait, true);
+                self.reach = Reach::Everything;
+                self.want_after(wait);
             }
             Progress::Contradiction(reason) => self.settle_broken(reason, ctx),
         }
@@ -455,8 +480,8 @@ impl CommandWatch {
         self.resting = true;
         ctx.run_later(rest, |watch, _| {
             watch.resting = false;
-            watch.rereading = true;
-            watch.want_after(Duration::ZERO, true);
+            watch.reach = Reach::Everything;
+            watch.want_after(Duration::ZERO);
         });
     }
 }
@@ -467,7 +492,7 @@ impl Supervised for CommandWatch {
         self.assembly = Assembly::default();
         self.outage = Outage::default();
         self.sink.begin_again();
-        (self.waiting_for_follower, self.rereading, self.rereads, self.cutting) = (false, false, 0, false);
+        (self.waiting_for_follower, self.reach, self.rereads, self.cutting) = (false, Reach::New, 0, false);
     }
 }
 
@@ -482,7 +507,7 @@ impl Actor for CommandWatch {
         }
         match self.rest.take() {
             Some(rest) => self.look_again_after(rest, ctx),
-            None => self.want_after(cadence::first_look(self.started.round_trip), false),
+            None => self.want_after(cadence::first_look(self.started.round_trip)),
         }
         if let Some(ending) = self.ending {
             self.bound_ending(ending, ctx);
@@ -514,18 +539,39 @@ impl Handler<News> for CommandWatch {
 
     fn handle(&mut self, news: News, ctx: &mut Self::Context) -> Appetite {
         if self.waiting_for_follower || self.resting || self.reply.is_none() || self.is_unwanted() {
+            self.fall_behind();
             return Appetite::Full;
         }
-        if news.looked {
-            self.outage.over();
-            self.rereads += u32::from(std::mem::take(&mut self.rereading));
+        match news {
+            News::Found(events) => {
+                let appetite = self.take(events, ctx);
+                if appetite == Appetite::Full {
+                    // The pages that follow are not read.
+                    self.fall_behind();
+                } else if matches!(self.assembly.progress(), Progress::Complete { .. }) {
+                    self.go_on(ctx);
+                }
+                appetite
+            }
+            News::Looked => {
+                self.outage.over();
+                self.rereads += u32::from(std::mem::take(&mut self.reach) == Reach::Everything);
+                self.go_on(ctx);
+                Appetite::More
+            }
+            News::Pushed(event) => {
+                let appetite = self.take(vec![event], ctx);
+                if appetite == Appetite::More {
+                    match self.assembly.progress() {
+                        Progress::Running => {}
+                        // What is missing is asked for, from where the output stands.
+                        Progress::Short { .. } => self.want_after(Duration::ZERO),
+                        Progress::Complete { .. } | Progress::Contradiction(_) => self.go_on(ctx),
+                    }
+                }
+                appetite
+            }
         }
-        let appetite = self.take(news.events, ctx);
-        if appetite == Appetite::More && (news.looked || matches!(self.assembly.progress(), Progress::Complete { .. }))
-        {
-            self.go_on(ctx);
-        }
-        appetite
     }
 }
 
@@ -534,9 +580,9 @@ impl Handler<NewsFailed> for CommandWatch {
 
     fn handle(&mut self, NewsFailed(failure): NewsFailed, ctx: &mut Self::Context) {
         match self.outage.failed(failure.clone(), Instant::now(), self.core.config.max_outage, fastrand::f64()) {
-            Verdict::Retry(wait) => self.want_after(wait, self.rereading),
+            Verdict::Retry(wait) => self.want_after(wait),
             // What was under way when the command was ended decides when to give up.
-            Verdict::GiveUp if self.ending.is_some() => self.want_after(Duration::from_millis(500), self.rereading),
+            Verdict::GiveUp if self.ending.is_some() => self.want_after(Duration::from_millis(500)),
             Verdict::GiveUp if failure.kind.is_transient() => {
                 self.settle_unknown(format!("it was started, but then the server could not be asked: {failure}"), ctx);
             }

@@ -7,6 +7,11 @@ const SHORTEST: Duration = Duration::from_millis(2);
 /// Looks are never further apart than this.
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// Looks while output is pushed are never closer together than this.
+const SHORTEST_WHEN_PUSHED: Duration = Duration::from_millis(100);
+/// Looks while output is pushed are never further apart than this.
+const LONGEST_WHEN_PUSHED: Duration = Duration::from_secs(30);
+
 /// How long to wait for the first look at a command whose start took `round_trip`.
 pub(crate) fn first_look(round_trip: Duration) -> Duration {
     round_trip.min(FIRST_LOOK)
@@ -16,6 +21,12 @@ pub(crate) fn first_look(round_trip: Duration) -> Duration {
 /// seen late by at most that share of its duration, and a long command costs few requests.
 pub(crate) fn next_look(age: Duration) -> Duration {
     (age * 15 / 100).clamp(SHORTEST, LONGEST)
+}
+
+/// The same while the server pushes output, of a command for which it has done so for this long. Looks then only make sure
+/// that nothing was missed.
+pub(crate) fn next_look_when_pushed(so_far: Duration) -> Duration {
+    so_far.clamp(SHORTEST_WHEN_PUSHED, LONGEST_WHEN_PUSHED)
 }
 
 /// How early a look may be taken so that it shares a search with others: a quarter of the wait.

@@ -1,0 +1,185 @@
+//! Output that is pushed over the event socket, and what happens where it is not.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use futures::{StreamExt as _, future::join_all};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use workspace_fleet::{
+    Connection, Push, Snapshot, Workspace, WorkspaceConfig,
+    agent::{AgentConfig, AgentHandle, AgentServer},
+    messages::CommandEvent,
+};
+
+use crate::servers::{PATIENCE, workspace};
+
+fn agent() -> AgentHandle {
+    AgentServer::spawn(AgentConfig::default()).unwrap()
+}
+
+/// Waits until the workspace looks like this.
+async fn until(workspace: &Workspace, is: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let snapshot = workspace.observe().await.unwrap();
+        if is(&snapshot) {
+            return snapshot;
+        }
+        assert!(Instant::now() < give_up, "{snapshot:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A way to a server that can be cut: all connections break, and the next ones get through.
+struct Cable {
+    url: String,
+    cut: Arc<watch::Sender<u32>>,
+}
+
+impl Cable {
+    async fn to(url: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (here, there) = (listener.local_addr().unwrap(), url.trim_start_matches("http://").to_owned());
+        let cut = Arc::new(watch::Sender::new(0));
+        let cuts = cut.clone();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (there, mut cut) = (there.clone(), cuts.subscribe());
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(there).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = cut.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { url: format!("http://{here}"), cut }
+    }
+
+    fn cut(&self) {
+        self.cut.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+#[tokio::test]
+async fn output_arrives_as_it_is_written() {
+    let agent = agent();
+    let (fleet, workspace) = workspace(&agent.url(), |config| config).await;
+    // By the end a search comes every 800 ms.
+    let script = "for line in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do sleep 0.35; date +%s%N; done";
+    let mut running = workspace.follow_command(script);
+    let mut late = Vec::new();
+    while let Some(event) = running.next().await {
+        let CommandEvent::Output { text, .. } = event else { continue };
+        let written = SystemTime::UNIX_EPOCH + Duration::from_nanos(text.lines().next_back().unwrap().parse().unwrap());
+        late.push(written.elapsed().unwrap_or_default());
+    }
+    assert_eq!(running.result().await.unwrap().exit_code, 0);
+    // The first second is searched for.
+    late.drain(..late.len() / 2);
+    late.sort_unstable();
+    assert!(late[late.len() / 2] < Duration::from_millis(200), "{late:?}");
+    let seen = workspace.observe().await.unwrap();
+    assert!(seen.pushed_events >= 10, "{seen:?}");
+    assert!(seen.polls <= 45, "{seen:?}");
+    until(&workspace, |seen| !seen.pushed).await;
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_cut_socket_loses_and_doubles_nothing() {
+    let agent = agent();
+    let cable = Cable::to(&agent.url()).await;
+    let (fleet, workspace) = workspace(&cable.url, |config| config.with_push(Push::Always)).await;
+    let script = |name: usize| format!("for line in $(seq 60); do echo {name}-$line; sleep 0.05; done");
+    let running = join_all((0..5).map(|name| workspace.execute_command(script(name))));
+    let cutting = async {
+        for _ in 0..2 {
+            let pushed = until(&workspace, |seen| seen.pushed).await.pushed_events;
+            until(&workspace, |seen| seen.pushed_events > pushed).await;
+            cable.cut();
+            until(&workspace, |seen| !seen.pushed).await;
+        }
+    };
+    let (results, ()) = tokio::join!(running, cutting);
+    for (name, result) in results.into_iter().enumerate() {
+        let result = result.unwrap();
+        let expected: String = (1..=60).map(|line| format!("{name}-{line}\n")).collect();
+        assert_eq!((result.exit_code, result.stdout), (0, expected));
+    }
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_no_place_is_polled() {
+    let agent = AgentServer::spawn(AgentConfig::default().with_max_subscribers(0)).unwrap();
+    let (fleet, workspace) = workspace(&agent.url(), |config| config.with_push(Push::Always)).await;
+    let result = workspace.execute_command("echo one; sleep 2; echo two").await.unwrap();
+    assert_eq!((result.exit_code, result.stdout.as_str()), (0, "one\ntwo\n"));
+    let seen = workspace.observe().await.unwrap();
+    assert_eq!((seen.pushed_events, seen.pushed), (0, false), "{seen:?}");
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stands_still_holds_up_nobody_and_gets_everything() {
+    let agent = agent();
+    let (fleet, workspace) = workspace(&agent.url(), |config| config.with_push(Push::Always)).await;
+    let lines = 300_000;
+    let script = format!("sleep 1; seq {lines}; sleep 0.5; seq {lines}");
+    let mut slow = workspace.follow_command(script);
+    assert!(matches!(slow.next().await, Some(CommandEvent::Started { .. })));
+    until(&workspace, |seen| seen.pushed).await;
+    // Nobody reads the first command's output meanwhile.
+    let other = workspace.execute_command("sleep 2.5; echo done").await.unwrap();
+    assert_eq!(other.stdout, "done\n");
+    let mut text = String::new();
+    while let Some(event) = slow.next().await {
+        if let CommandEvent::Output { text: more, .. } = event {
+            text.push_str(&more);
+        }
+    }
+    let result = slow.result().await.unwrap();
+    let expected: String = (1..=lines).chain(1..=lines).map(|line| format!("{line}\n")).collect();
+    assert!(text == expected, "{} bytes in place of {}", text.len(), expected.len());
+    assert_eq!((result.exit_code, result.stdout_bytes), (0, expected.len() as u64));
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn no_socket_is_open_while_a_fleet_is_suspended() {
+    let agent = agent();
+    let (fleet, workspace) = workspace(&agent.url(), |config| config.with_push(Push::Always)).await;
+    let running = workspace.execute_command("sleep 3; echo done");
+    until(&workspace, |seen| seen.pushed).await;
+    fleet.suspend().await;
+    assert!(!workspace.observe().await.unwrap().pushed);
+    // One that is added meanwhile opens none either.
+    let connection = Connection::new(&agent.url()).unwrap();
+    let other = fleet.add(WorkspaceConfig::new("other", connection).with_push(Push::Always)).await.unwrap();
+    assert_eq!(other.execute_command("sleep 1; echo here").await.unwrap().stdout, "here\n");
+    assert_eq!(other.observe().await.unwrap().pushed_events, 0);
+    assert!(!workspace.observe().await.unwrap().pushed);
+    fleet.resume().await;
+    until(&workspace, |seen| seen.pushed).await;
+    assert_eq!(running.await.unwrap().stdout, "done\n");
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn short_commands_open_no_socket() {
+    let agent = agent();
+    let (fleet, workspace) = workspace(&agent.url(), |config| config.with_push(Push::Always)).await;
+    for _ in 0..20 {
+        workspace.execute_command("true").await.unwrap();
+    }
+    let seen = workspace.observe().await.unwrap();
+    assert_eq!((seen.pushed_events, seen.pushed), (0, false), "{seen:?}");
+    fleet.shutdown().await;
+}
