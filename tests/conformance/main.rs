@@ -14,6 +14,7 @@ mod health;
 mod lost_starts;
 mod order;
 mod output;
+mod push;
 mod sandbox;
 mod secrets;
 #[path = "../support/mod.rs"]
@@ -38,6 +39,7 @@ const THEMES: &[(&str, &[case::Case])] = &[
     ("secrets", secrets::CASES),
     ("connections", connections::CASES),
     ("health", health::CASES),
+    ("push", push::CASES),
     ("lost_starts", lost_starts::CASES),
     ("differential", differential::CASES),
 ];

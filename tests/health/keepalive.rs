@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use workspace_fleet::{
-    Keepalive, Workspace,
+    Keepalive, Push, Workspace,
     agent::{AgentConfig, AgentHandle, AgentServer},
 };
 
@@ -24,16 +24,27 @@ async fn reap(agent: &AgentHandle, watching: &Workspace) -> bool {
 }
 
 #[tokio::test]
-async fn a_sandbox_in_use_is_not_reaped() {
+async fn a_sandbox_in_use_is_not_reaped_while_it_is_polled() {
+    a_sandbox_in_use_is_not_reaped(Push::Never).await;
+}
+
+#[tokio::test]
+async fn a_sandbox_in_use_is_not_reaped_while_it_pushes() {
+    a_sandbox_in_use_is_not_reaped(Push::Auto).await;
+}
+
+async fn a_sandbox_in_use_is_not_reaped(push: Push) {
     let agent = AgentServer::spawn(AgentConfig::default().with_runtime_idle_timeout(LIMIT)).unwrap();
-    let (fleet, workspace) = workspace(&agent.url(), |config| config).await;
+    let (fleet, workspace) = workspace(&agent.url(), |config| config.with_push(push)).await;
     let (others, watching) = crate::servers::workspace(&agent.url(), |config| config).await;
     let began = Instant::now();
     let running = async {
         let result = workspace.execute_command("sleep 8; echo done").await.unwrap();
         assert_eq!((result.stdout.as_str(), result.stderr.as_str(), result.exit_code), ("done\n", "", 0));
         let halves = began.elapsed().as_secs_f64() / (LIMIT.as_secs_f64() / 2.0);
-        let sent = workspace.observe().await.unwrap().keepalives;
+        let seen = workspace.observe().await.unwrap();
+        assert_eq!(seen.pushed_events > 0, push == Push::Auto);
+        let sent = seen.keepalives;
         assert!(sent >= 2 && (sent as f64) <= halves, "{sent} in {halves} half intervals");
         // Held, it may be idle for as long as it likes.
         let held = workspace.hold().await.unwrap();

@@ -1,11 +1,13 @@
 //! How workspaces bear servers that go away, come back, are replaced, come up late, or would be reaped.
 
 mod away;
-#[path = "../support/eventually.rs"]
-mod eventually;
 mod keepalive;
 mod push;
 mod ready;
+mod reaper;
 mod restart;
 mod servers;
 mod stopping;
+#[path = "../support/mod.rs"]
+#[allow(dead_code)]
+mod support;

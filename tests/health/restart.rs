@@ -9,8 +9,8 @@ use workspace_fleet::{
 };
 
 use crate::{
-    eventually::eventually,
     servers::{Agent, PATIENCE, health_is, workspace},
+    support::eventually,
 };
 
 const COMMANDS: usize = 100;

@@ -9,8 +9,8 @@ use tokio::{
 };
 
 use crate::{
-    eventually::eventually,
     servers::{Agent, workspace},
+    support::eventually,
 };
 
 /// A way to a server that can be shut: connections are then cut, and new ones as well.

@@ -68,6 +68,12 @@ impl Program {
         }
     }
 
+    /// With a variable in its environment.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.words.splice(0..0, ["env".into(), format!("{name}={value}").into()]);
+        self
+    }
+
     /// The embedded agent server.
     pub(crate) fn embedded() -> Self {
         let words = [env!("CARGO_BIN_EXE_wsfleet"), "agent", "--root", ".", "--host", "127.0.0.1", "--port"];
