@@ -1,5 +1,5 @@
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     rc::Rc,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use super::{
     FleetSupervisor, Selector,
     lease_table::{Answer, Asked, LeaseTable, Taken, Ticket, Token},
 };
-use crate::{ErrorKind, Failure, RemoteWorkspace, messages::Observe};
+use crate::{ErrorKind, Failure, RemoteWorkspace, messages::WhatGoesOn};
 
 /// How long the commands of a workspace may take to end after its lease was given back.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(30);
@@ -36,6 +36,8 @@ pub(crate) struct Acquire {
 pub(crate) struct Release {
     name: String,
     token: Token,
+    /// When the lease began.
+    since: Instant,
     /// Why nobody is to get it.
     quarantine: Option<String>,
 }
@@ -49,6 +51,7 @@ pub(crate) struct Restore(pub(crate) String);
 pub(crate) struct LeaseGuard {
     name: String,
     token: Token,
+    since: Instant,
     supervisor: Addr<FleetSupervisor>,
     /// Whether the workspace is nobody's when the guard is dropped.
     pub(crate) quarantine_on_drop: bool,
@@ -63,7 +66,7 @@ impl LeaseGuard {
     /// Gives the workspace back, or to nobody. Returns when that is done.
     pub(crate) async fn give_back(mut self, quarantine: Option<String>) {
         self.given_back = true;
-        let release = Release { name: self.name.clone(), token: self.token, quarantine };
+        let release = Release { name: self.name.clone(), token: self.token, since: self.since, quarantine };
         // A fleet that has ended has no leases.
         let _ = self.supervisor.send(release).await;
     }
@@ -79,7 +82,8 @@ impl Drop for LeaseGuard {
         } else {
             self.quarantine_on_drop.then(|| "its holder was dropped".to_owned())
         };
-        self.supervisor.do_send(Release { name: self.name.clone(), token: self.token, quarantine });
+        let release = Release { name: self.name.clone(), token: self.token, since: self.since, quarantine };
+        self.supervisor.do_send(release);
     }
 }
 
@@ -92,6 +96,8 @@ pub(crate) struct Leases {
     prune_at: RefCell<usize>,
     /// Tells runs that a workspace came into quarantine.
     quarantines: Notify,
+    /// Whether the fleet is being drained or has ended.
+    ended: Cell<bool>,
 }
 
 /// A workspace that is held on the supervisor's own thread. Dropping it gives it back.
@@ -99,6 +105,7 @@ pub(crate) struct RunLease {
     leases: Rc<Leases>,
     name: String,
     token: Token,
+    since: Instant,
     held: bool,
 }
 
@@ -128,8 +135,14 @@ impl Leases {
 
     /// Turns away all who wait.
     pub(super) fn end(&self) {
+        self.ended.set(true);
         self.waiting.borrow_mut().clear();
         self.table.borrow_mut().keep(|_| false);
+    }
+
+    /// Whether those who wait were turned away, since the fleet is being drained or has ended.
+    pub(super) fn have_ended(&self) -> bool {
+        self.ended.get()
     }
 
     /// Takes a workspace for a run, if it is free.
@@ -148,6 +161,10 @@ impl Leases {
     /// Waits in line for a workspace. `None` when there is none left that the selector picks, or the fleet ends.
     pub(super) fn acquire(self: &Rc<Self>, selector: &Selector) -> impl Future<Output = Option<RunLease>> + use<> {
         let asked = self.table.borrow_mut().ask(selector);
+        self.answer_to(asked)
+    }
+
+    fn answer_to(self: &Rc<Self>, asked: Asked) -> impl Future<Output = Option<RunLease>> + use<> {
         let answer = match asked {
             Asked::Granted { name, token } => Ok(Some(self.lease(name, token))),
             Asked::Nothing => Ok(None),
@@ -169,7 +186,8 @@ impl Leases {
     /// Waits in line for one workspace. `None` when it was removed or is in quarantine, or the fleet ends.
     pub(super) fn line_up(self: &Rc<Self>, name: &str) -> impl Future<Output = Option<RunLease>> + use<> {
         let (leases, name) = (self.clone(), name.to_owned());
-        let lease = self.acquire(&Selector::names([&*name]));
+        let asked = self.table.borrow_mut().ask_for(&name);
+        let lease = self.answer_to(asked);
         async move {
             tokio::pin!(lease);
             loop {
@@ -197,7 +215,7 @@ impl Leases {
     /// Where every lease begins.
     fn lease(self: &Rc<Self>, name: String, token: Token) -> RunLease {
         log::debug!("{name}: leased");
-        RunLease { leases: self.clone(), name, token, held: true }
+        RunLease { leases: self.clone(), name, token, since: Instant::now(), held: true }
     }
 
     /// Where every lease ends.
@@ -254,12 +272,21 @@ impl RunLease {
         self.leases.end_lease(&self.name, self.token, Some(reason));
     }
 
+    /// Gives the workspace back when nothing goes on there any more that was begun while it was held.
+    pub(crate) fn give_back_when_idle(mut self, address: Addr<RemoteWorkspace>) {
+        self.held = false;
+        let release =
+            Release { name: std::mem::take(&mut self.name), token: self.token, since: self.since, quarantine: None };
+        actix_rt::spawn(self::release(self.leases.clone(), Some(address), release));
+    }
+
     /// Hands the workspace over to a holder on another thread.
     pub(super) fn hand_over(mut self, supervisor: Addr<FleetSupervisor>) -> LeaseGuard {
         self.held = false;
         LeaseGuard {
             name: std::mem::take(&mut self.name),
             token: self.token,
+            since: self.since,
             supervisor,
             quarantine_on_drop: false,
             given_back: false,
@@ -277,10 +304,10 @@ impl Drop for RunLease {
 
 /// Gives a workspace back when nothing goes on there any more.
 pub(super) async fn release(leases: Rc<Leases>, address: Option<Addr<RemoteWorkspace>>, release: Release) {
-    let Release { name, token, mut quarantine } = release;
+    let Release { name, token, since, mut quarantine } = release;
     if quarantine.is_none()
         && let Some(address) = address
-        && !is_idle_in_time(&address).await
+        && !is_idle_in_time(&address, since).await
     {
         quarantine = Some(format!("something still went on there {RELEASE_PATIENCE:?} after its lease had ended"));
     }
@@ -293,14 +320,21 @@ impl Release {
     }
 }
 
-/// Waits until a workspace does nothing.
-async fn is_idle_in_time(address: &Addr<RemoteWorkspace>) -> bool {
+/// Waits until a workspace does nothing that it began since then and until now. What others begin meanwhile does not count,
+/// but for steps, which are soon over.
+async fn is_idle_in_time(address: &Addr<RemoteWorkspace>, since: Instant) -> bool {
     let began = Instant::now();
+    let (mut until, mut was_starting) = (began, true);
     loop {
         // One that has ended does nothing.
-        let Ok(seen) = address.send(Observe).await else { return true };
-        if seen.running_commands + seen.running_steps + seen.waiting_steps == 0 {
+        let Ok(goes_on) = address.send(WhatGoesOn { since, until }).await else { return true };
+        if goes_on.steps + goes_on.commands == 0 {
             return true;
+        }
+        was_starting &= goes_on.steps > 0;
+        if was_starting {
+            // A step that had begun when the lease ended may be about to start a command.
+            until = Instant::now();
         }
         if began.elapsed() > RELEASE_PATIENCE {
             return false;

@@ -18,6 +18,8 @@ pub(super) struct LeaseTable {
     free: BTreeMap<u64, String>,
     /// Those who wait, by what they wait for.
     lines: Vec<Line>,
+    /// Those who wait for one workspace, by its name: a line for each of thousands would have to be looked at each time.
+    named: HashMap<String, VecDeque<Ticket>>,
     added: u64,
     next: u64,
 }
@@ -93,7 +95,8 @@ impl LeaseTable {
     pub(super) fn remove(&mut self, name: &str) -> Vec<Answer> {
         let Some(slot) = self.workspaces.remove(name) else { return Vec::new() };
         self.free.remove(&slot.number);
-        let mut answers = Vec::new();
+        let named = self.named.remove(name).into_iter().flatten();
+        let mut answers: Vec<_> = named.map(|ticket| Answer::NothingLeft { ticket }).collect();
         for line in self.lines.iter_mut().filter(|line| line.selector.picks(name, &slot.labels)) {
             line.picked -= 1;
             if line.picked == 0 {
@@ -128,6 +131,19 @@ impl LeaseTable {
         let ticket = self.number();
         self.lines[line].waiting.push_back(ticket);
         Asked::Waiting { ticket }
+    }
+
+    /// Asks for one workspace.
+    pub(super) fn ask_for(&mut self, name: &str) -> Asked {
+        match self.take(name) {
+            Taken::Granted(token) => Asked::Granted { name: name.to_owned(), token },
+            Taken::Held | Taken::Quarantined(_) => {
+                let ticket = self.number();
+                self.named.entry(name.to_owned()).or_default().push_back(ticket);
+                Asked::Waiting { ticket }
+            }
+            Taken::Unknown => Asked::Nothing,
+        }
     }
 
     /// Takes one workspace if it is free.
@@ -169,6 +185,10 @@ impl LeaseTable {
             line.waiting.retain(|ticket| waits(*ticket));
         }
         self.lines.retain(|line| !line.waiting.is_empty());
+        self.named.retain(|_, waiting| {
+            waiting.retain(|ticket| waits(*ticket));
+            !waiting.is_empty()
+        });
     }
 
     /// Whether there is a workspace of this name.
@@ -188,14 +208,18 @@ impl LeaseTable {
     fn vacate(&mut self, name: &str) -> Option<Answer> {
         let slot = self.workspaces.get_mut(name)?;
         let fitting = self.lines.iter_mut().filter(|line| line.selector.picks(name, &slot.labels));
-        let Some(line) = fitting.min_by_key(|line| line.waiting.front().copied()) else {
+        let lines = fitting.map(|line| &mut line.waiting).chain(self.named.get_mut(name));
+        let Some(line) = lines.min_by_key(|line| line.front().copied()) else {
             slot.state = SlotState::Free;
             self.free.insert(slot.number, name.to_owned());
             return None;
         };
-        let ticket = line.waiting.pop_front()?;
-        if line.waiting.is_empty() {
+        let ticket = line.pop_front()?;
+        if line.is_empty() {
             self.lines.retain(|line| !line.waiting.is_empty());
+            if self.named.get(name).is_some_and(VecDeque::is_empty) {
+                self.named.remove(name);
+            }
         }
         let token = self.hold(name);
         Some(Answer::Granted { ticket, name: name.to_owned(), token })
@@ -279,6 +303,45 @@ mod tests {
         assert!(matches!(table.take("a"), Taken::Granted(_)));
     }
 
+    #[test]
+    fn one_who_waits_for_a_name_is_in_the_same_line_as_all_others() {
+        let mut table = LeaseTable::default();
+        assert_eq!(table.ask_for("a"), Asked::Nothing);
+        table.add("a", labels("gpu"));
+        let Asked::Granted { token, .. } = table.ask_for("a") else { panic!() };
+        let expected =
+            [table.ask(&Selector::all()), table.ask_for("a"), table.ask(&Selector::all()), table.ask_for("a")];
+        let mut next = token;
+        for ticket in expected.map(waiting) {
+            let Some(Answer::Granted { ticket: granted, token, .. }) = table.release("a", next) else { panic!() };
+            assert_eq!(granted, ticket);
+            next = token;
+        }
+        let last = waiting(table.ask_for("a"));
+        assert_eq!(table.remove("a"), [Answer::NothingLeft { ticket: last }]);
+    }
+
+    /// A line for each name would make this a matter of minutes.
+    #[test]
+    fn thousands_wait_each_for_another_name() {
+        let mut table = LeaseTable::default();
+        let names: Vec<_> = (0..50_000).map(|number| format!("w{number}")).collect();
+        let held: Vec<_> = names
+            .iter()
+            .map(|name| {
+                table.add(name, BTreeMap::new());
+                let Asked::Granted { token, .. } = table.ask_for(name) else { panic!() };
+                waiting(table.ask_for(name));
+                token
+            })
+            .collect();
+        let began = std::time::Instant::now();
+        for (name, token) in names.iter().zip(held) {
+            assert!(table.release(name, token).is_some());
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+
     proptest! {
         #[test]
         fn any_order_keeps_workspaces_exclusive_the_line_in_order_and_nobody_forgotten(
@@ -305,7 +368,11 @@ mod tests {
                             1 | 2 => Selector::label("tier", tier(number)),
                             _ => Selector::names([name.clone()]),
                         };
-                        match table.ask(&selector) {
+                        let asked = match number {
+                            0..=3 => table.ask(&selector),
+                            _ => table.ask_for(&name),
+                        };
+                        match asked {
                             Asked::Granted { name, token } => prop_assert!(held.insert(name, token).is_none()),
                             Asked::Waiting { ticket } => line.push((ticket, selector)),
                             Asked::Nothing => {}

@@ -273,6 +273,16 @@ impl Handler<Observe> for RemoteWorkspace {
     }
 }
 
+impl Handler<WhatGoesOn> for RemoteWorkspace {
+    type Result = GoesOn;
+
+    fn handle(&mut self, WhatGoesOn { since, until }: WhatGoesOn, _: &mut Self::Context) -> GoesOn {
+        let (running, waiting) = self.core.queue.load();
+        let commands = self.core.feed.watched().iter().filter(|watched| (since..=until).contains(&watched.at)).count();
+        GoesOn { steps: running + waiting, commands }
+    }
+}
+
 impl Handler<Shutdown> for RemoteWorkspace {
     type Result = ResponseFuture<()>;
 

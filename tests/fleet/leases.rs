@@ -1,12 +1,16 @@
 use std::time::Duration;
 
 use workspace_fleet::{
-    ErrorKind, LeaseDrop, Outcome, RunSpec, Selector,
+    Connection, ErrorKind, LeaseDrop, Outcome, RunSpec, Selector, WorkspaceConfig,
+    agent::{AgentConfig, AgentServer},
     fleet::{Job, JobStep, RunOperation},
-    messages::ExecuteCommand,
+    messages::{ExecuteCommand, FileUpload},
 };
 
-use crate::sandboxes::{PATIENCE, Sandboxes, events, eventually, summary};
+use crate::{
+    sandboxes::{PATIENCE, Sandboxes, events, eventually, summary},
+    support::proxy::{Fault, Proxy},
+};
 
 /// A moment in which nothing is to happen.
 const MOMENT: Duration = Duration::from_millis(150);
@@ -92,6 +96,51 @@ async fn jobs_wait_for_a_holder_and_plain_runs_do_not() {
     eventually("the run keeps the workspace", || sandboxes.shared("w0/ran").exists()).await;
     let lease = tokio::time::timeout(PATIENCE, fleet.acquire(Selector::all())).await.unwrap().unwrap();
     lease.release().await;
+    sandboxes.end().await;
+}
+
+#[tokio::test]
+async fn a_workspace_on_which_a_job_left_something_going_on_is_not_passed_on() {
+    let sandboxes = Sandboxes::start(0).await;
+    let agent = AgentServer::spawn(AgentConfig::default()).unwrap();
+    let proxy = Proxy::start(agent.url().trim_start_matches("http://")).await.unwrap();
+    proxy.spoil_next("/file/upload", Fault::DeliverWhenGivenUp);
+    let fleet = &sandboxes.fleet;
+    let mut config = WorkspaceConfig::new("w", Connection::new(&proxy.url()).unwrap());
+    (config.limits.answer_timeout, config.limits.idle_timeout) = (Duration::from_secs(2), Duration::from_secs(2));
+    fleet.add(config).await.unwrap();
+    let content = sandboxes.shared("content");
+    std::fs::write(&content, "text").unwrap();
+    let upload =
+        |to: &str| RunOperation::Upload(FileUpload::new(content.clone(), sandboxes.shared(to).display().to_string()));
+    // The upload is not what decides the outcome.
+    let mut job = Job::new([JobStep::new(RunOperation::Execute(ExecuteCommand::new("false")))]);
+    job.finally = vec![JobStep::new(upload("late"))];
+    let mut spec = RunSpec::jobs(Selector::all(), [job]);
+    spec.finally_timeout = Duration::from_millis(300);
+    let happened = events(fleet.run(spec)).await;
+    assert_eq!(summary(&happened).outcomes.get(Outcome::Failed), 1, "{happened:?}");
+
+    let mut next = Box::pin(fleet.acquire(Selector::all()));
+    assert!(tokio::time::timeout(2 * MOMENT, &mut next).await.is_err(), "the upload goes on");
+    // Its answer is not waited for any longer, and it is sent again.
+    tokio::time::timeout(PATIENCE, next).await.unwrap().unwrap().release().await;
+    sandboxes.end().await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_release_does_not_wait_for_what_others_begin() {
+    let sandboxes = Sandboxes::start(1).await;
+    let lease = sandboxes.fleet.acquire(Selector::all()).await.unwrap();
+    let other = sandboxes.fleet.workspace("w0").await.unwrap();
+    lease.workspace().start_command("sleep 0.5").await.unwrap();
+    let release = tokio::spawn(lease.release());
+    tokio::time::sleep(MOMENT).await;
+    let others = other.execute_command("sleep 20");
+    tokio::time::timeout(Duration::from_secs(10), release).await.expect("it does not wait").unwrap();
+    tokio::time::timeout(MOMENT, sandboxes.fleet.acquire(Selector::all())).await.unwrap().unwrap();
+    drop(others);
     sandboxes.end().await;
 }
 

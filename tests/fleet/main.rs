@@ -5,3 +5,6 @@ mod jobs;
 mod leases;
 mod runs;
 mod sandboxes;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod support;

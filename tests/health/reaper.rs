@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
-use workspace_fleet::{Connection, Push, Workspace};
+use workspace_fleet::{Connection, Push, Workspace, messages::ExecuteCommand};
 
 use crate::{
     servers::workspace,
@@ -50,7 +50,7 @@ async fn a_real_sandbox_is_not_reaped(push: Push) {
     let limit = Duration::from_secs(limit.into());
 
     let began = Instant::now();
-    let command = format!("sleep {}; echo done", 4 * limit.as_secs());
+    let command = ExecuteCommand::new(format!("sleep {}; echo done", 4 * limit.as_secs())).with_timeout(None);
     let mut server = Some(server);
     let result = tokio::select! {
         result = used.execute_command(command) => result.unwrap(),

@@ -15,7 +15,7 @@ use super::{
     step::{self, StepEnd, Stopper},
 };
 use crate::{
-    ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceError,
+    Effect, ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceError,
     fleet::{Outcome, RunEventKind, StepFinished, TargetFinished, TargetId, TargetValue, lease::Leases},
     messages::Rest,
     protocol::Trace,
@@ -57,10 +57,33 @@ pub(super) struct AttemptEnd {
     pub(super) finished: Box<TargetFinished>,
     /// Whether the workspace is lost: it can be used no more, or nobody knows what still goes on there.
     pub(super) lost: bool,
+    pub(super) leaves: Leaves,
     /// Whether another try as a whole cannot do anything twice: no command was started before the step that failed.
     pub(super) repeats_safely: bool,
     /// Whether the run was what ended it.
     pub(super) stopped_by_run: bool,
+}
+
+/// What an attempt leaves going on in its workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Leaves {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Perhaps the rest of what it began, which ends by itself.
+    Remains,
+    /// Perhaps a command, of which nobody can tell.
+    Command,
+}
+
+impl Leaves {
+    fn of(error: &WorkspaceError) -> Self {
+        match (&error.kind, error.effect) {
+            (ErrorKind::OutcomeUnknown { .. }, _) => Self::Command,
+            (_, Effect::MaybeSent) => Self::Remains,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// Carries a job out on one workspace, says what happens meanwhile, and returns how that ended.
@@ -85,7 +108,7 @@ pub(super) async fn carry_out(attempt: Attempt, shared: &Shared) -> AttemptEnd {
 async fn work(attempt: Attempt, shared: &Shared) -> AttemptEnd {
     let began = Instant::now();
     let mut end = match &attempt.address {
-        Ok(address) => Course { attempt: &attempt, address, shared, index: 0, commands_before: false }.run().await,
+        Ok(address) => Course::new(&attempt, address, shared).run().await,
         Err(reason) => {
             End::of(Err(Failure::invalid(&**reason).on(&attempt.id.workspace, Operation::LookUp)), Outcome::Rejected)
         }
@@ -95,7 +118,7 @@ async fn work(attempt: Attempt, shared: &Shared) -> AttemptEnd {
         Ok(value) => (value, end.error),
         Err(error) => (None, Some(error)),
     };
-    let lost = error.as_ref().is_some_and(is_lost);
+    let lost = end.lost || error.as_ref().is_some_and(is_lost);
     if let (true, Ok(address)) = (shared.rest_after, &attempt.address) {
         // One whose mailbox is full is busy, and rests later by itself.
         let _ = address.try_send(Rest);
@@ -110,6 +133,7 @@ async fn work(attempt: Attempt, shared: &Shared) -> AttemptEnd {
             attempt: attempt.number,
         }),
         lost,
+        leaves: end.leaves,
         repeats_safely: !end.commands_before,
         stopped_by_run: end.stopped_by_run,
     }
@@ -123,11 +147,22 @@ struct End {
     error: Option<WorkspaceError>,
     commands_before: bool,
     stopped_by_run: bool,
+    /// Of all its steps.
+    lost: bool,
+    leaves: Leaves,
 }
 
 impl End {
     fn of(value: Result<Option<TargetValue>, WorkspaceError>, outcome: Outcome) -> Self {
-        Self { outcome, value, error: None, commands_before: false, stopped_by_run: false }
+        Self {
+            outcome,
+            value,
+            error: None,
+            commands_before: false,
+            stopped_by_run: false,
+            lost: false,
+            leaves: Leaves::Nothing,
+        }
     }
 
     /// Says of a command that ended with its workspace what happened to that.
@@ -148,9 +183,16 @@ struct Course<'a> {
     index: usize,
     /// Whether a command was started in a step that has ended.
     commands_before: bool,
+    /// Whether a step lost the workspace, and what the steps left behind, also those that do not decide the outcome.
+    lost: bool,
+    leaves: Leaves,
 }
 
-impl Course<'_> {
+impl<'a> Course<'a> {
+    const fn new(attempt: &'a Attempt, address: &'a Addr<RemoteWorkspace>, shared: &'a Shared) -> Self {
+        Self { attempt, address, shared, index: 0, commands_before: false, lost: false, leaves: Leaves::Nothing }
+    }
+
     async fn run(mut self) -> End {
         let job = &self.attempt.job;
         let mut end = self.steps(&job.steps).await;
@@ -161,7 +203,7 @@ impl Course<'_> {
         {
             end = End { commands_before: true, ..failed };
         }
-        end
+        End { lost: self.lost, leaves: self.leaves, ..end }
     }
 
     /// The steps up to the first that fails.
@@ -228,6 +270,10 @@ impl Course<'_> {
             shared: self.shared,
         };
         let ended = asking.carry_out(operation).await;
+        if let Err(error) = &ended.result {
+            self.lost |= is_lost(error);
+            self.leaves = self.leaves.max(Leaves::of(error));
+        }
         self.report(step, &ended, finally, began.elapsed()).await;
         ended
     }
@@ -263,6 +309,10 @@ fn is_unreachable(error: &WorkspaceError) -> bool {
     matches!(error.kind, ErrorKind::Unreachable { .. })
 }
 
+const fn changes_something(operation: Operation) -> bool {
+    matches!(operation, Operation::ExecuteCommand | Operation::FileUpload | Operation::DirectoryUpload)
+}
+
 /// Whether a workspace is not to be used by another job after this.
 fn is_lost(error: &WorkspaceError) -> bool {
     match error.kind {
@@ -272,11 +322,11 @@ fn is_lost(error: &WorkspaceError) -> bool {
         | ErrorKind::Gone { .. }
         | ErrorKind::Deadline { .. }
         | ErrorKind::OutcomeUnknown { .. } => true,
-        // A command that may have been started runs beside whatever comes next.
+        // What may have been begun goes on beside whatever comes next.
         ErrorKind::ServerError { .. } | ErrorKind::Protocol { .. } => {
-            error.operation == Operation::ExecuteCommand && error.effect != crate::Effect::NotSent
+            changes_something(error.operation) && error.effect != Effect::NotSent
         }
-        ErrorKind::Panicked { .. } => error.effect != crate::Effect::NotSent,
+        ErrorKind::Panicked { .. } => error.effect != Effect::NotSent,
         _ => false,
     }
 }

@@ -1,6 +1,6 @@
 use std::{
     cell::Cell,
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Job, RunSpec, Work,
-    attempt::{self, Attempt, AttemptEnd, Shared},
+    attempt::{self, Attempt, AttemptEnd, Leaves, Shared},
     cancel::CancelRun,
     dispatcher::{Action, Again, Dispatcher, Input, Rules, SeatNo, TargetNo},
     emitter::{Emitter, Waiting},
@@ -95,12 +95,14 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, fl
         going: FuturesUnordered::new(),
         unreported: HashMap::new(),
         leases: HashMap::new(),
+        unsettled: HashSet::new(),
         lines: FuturesUnordered::new(),
         outbox: VecDeque::new(),
         saying: None,
     };
     driver.run_to_the_end(added, &cancel.first, &fleet_ends).await;
-    let dispatcher = driver.dispatcher;
+    // Whoever sees the run end finds its workspaces free.
+    let dispatcher = driver.end();
     let summary = RunSummary {
         total: dispatcher.total(),
         outcomes: dispatcher.outcomes().clone(),
@@ -152,6 +154,8 @@ struct Driver<'a> {
     unreported: HashMap<TargetNo, Box<TargetFinished>>,
     /// The workspaces that the run has for itself.
     leases: HashMap<SeatNo, RunLease>,
+    /// Those where something may go on that was begun for this run.
+    unsettled: HashSet<SeatNo>,
     /// Those that it waits for.
     lines: FuturesUnordered<LocalBoxFuture<'static, Line>>,
     outbox: VecDeque<Note>,
@@ -197,6 +201,7 @@ impl<'a> Driver<'a> {
                     None => {
                         open = false;
                         self.dispatcher.set_open(false);
+                        self.tell(Input::Tick);
                     }
                 },
                 () = either(cancelled, fleet_ends), if !cancel_seen => {
@@ -216,8 +221,10 @@ impl<'a> Driver<'a> {
         match happening {
             Happening::Ended { target, end } => {
                 let again = again(&end);
-                if let Some(WorkspaceError { kind: ErrorKind::OutcomeUnknown { .. }, .. }) = &end.finished.error {
-                    self.quarantine(target, &end.finished);
+                match end.leaves {
+                    Leaves::Nothing => {}
+                    Leaves::Remains => self.unsettled.extend(self.dispatcher.seat_of(target)),
+                    Leaves::Command => self.quarantine(target, &end.finished),
                 }
                 let outcome = end.finished.outcome;
                 self.unreported.insert(target, end.finished);
@@ -225,7 +232,6 @@ impl<'a> Driver<'a> {
             }
             Happening::Reported { target } => self.tell(Input::Reported { target }),
         }
-        self.give_back_unwanted();
     }
 
     /// Keeps everybody from a workspace on which a command may still run.
@@ -242,8 +248,7 @@ impl<'a> Driver<'a> {
         if let Input::Reported { target } = input
             && let Some(seat) = self.dispatcher.seat_of(target)
         {
-            // Others may be next in line for the workspace.
-            self.leases.remove(&seat);
+            self.give_back(seat);
         }
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
@@ -326,7 +331,9 @@ impl<'a> Driver<'a> {
         let reason = match (outcome, attempt) {
             (Outcome::Skipped, _) => None,
             (_, 1..) => Some("the run ended before it was tried again; its last attempt tells why"),
-            (Outcome::Rejected, _) => Some("its workspace is in quarantine: restore it first"),
+            (Outcome::Rejected, _) => Some(
+                "no workspace is left that it could run on: they are in quarantine, or what an earlier job began may go on there",
+            ),
             _ => Some("the last workspace that it could run on was lost before its turn"),
         };
         let error = reason.map(|reason| {
@@ -355,16 +362,26 @@ impl<'a> Driver<'a> {
             None => Input::SeatLost { seat, outcome: Outcome::Gone },
         };
         self.tell(input);
-        self.give_back_unwanted();
+        if !self.dispatcher.is_busy(seat) {
+            // Nobody wants it any more, or the window is full: it is not kept from others meanwhile.
+            self.leases.remove(&seat);
+        }
     }
 
-    /// Gives back the workspaces that the run waited for and has no use for any more.
-    fn give_back_unwanted(&mut self) {
-        // There are no more of them than may run at once, and as a rule none that is idle.
-        if self.leases.len() > self.dispatcher.running() {
-            let Self { leases, dispatcher, .. } = self;
-            leases.retain(|seat, _| dispatcher.is_busy(*seat) || dispatcher.wants(*seat));
+    /// Gives a workspace back: others may be next in line for it. It is free when nothing goes on there any more that was
+    /// begun for this run.
+    fn give_back(&mut self, seat: SeatNo) {
+        let Some(lease) = self.leases.remove(&seat) else { return };
+        if self.unsettled.remove(&seat)
+            && let Ok(address) = self.roster.address(seat)
+        {
+            lease.give_back_when_idle(address);
         }
+    }
+
+    /// Gives everything back.
+    fn end(self) -> Dispatcher {
+        self.dispatcher
     }
 
     /// Begins to say the next of what is to be said.

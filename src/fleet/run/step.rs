@@ -174,6 +174,10 @@ impl Asking<'_> {
             return StepEnd { outcome, result };
         }
         let removed = !self.shared.leases.has(&self.id.workspace);
+        if !removed && self.shared.leases.have_ended() {
+            // The fleet is being drained, and turns away what has not begun.
+            return StepEnd { outcome, result };
+        }
         // A command can be stopped by whoever knows its id. A step that is refused although nothing is to stop tells of a
         // workspace that was removed, drained or given up, also when another one has its name by now.
         if !self.stopper.token.is_cancelled() && (removed || result.is_err()) {

@@ -16,6 +16,7 @@ pub use command::{
 pub(crate) use command::{Execute, Spec};
 pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdown, UpdateConnection, WaitReady};
 pub(crate) use control::{Dismiss, Rest};
+pub(crate) use control::{GoesOn, WhatGoesOn};
 pub use directory::{DirectoryDownload, DirectoryUpload};
 pub use file::{FileDownload, FileUpload, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};

@@ -19,7 +19,7 @@ use std::{
 
 use seats::{At, Seats, State};
 
-use super::policy::{CancelReason, MaxFail, OnMaxFail};
+use super::policy::{CancelReason, FailLimit, MaxFail, OnMaxFail};
 use crate::fleet::{Outcome, OutcomeCounts};
 
 /// A target by its position in the run.
@@ -167,7 +167,7 @@ impl Dispatcher {
         }
     }
 
-    /// Says whether targets may still be added.
+    /// Says whether targets may still be added. Failures in percent are judged when all targets are known, with the next input.
     pub(super) fn set_open(&mut self, open: bool) {
         self.open = open;
     }
@@ -245,11 +245,6 @@ impl Dispatcher {
         self.running.is_empty() && self.seats.waiting() == 0
     }
 
-    /// Whether any target waits for this workspace, or for one of several of which it is one.
-    pub(super) fn wants(&self, seat: SeatNo) -> bool {
-        self.seats.wants(seat)
-    }
-
     /// The workspace that a target runs on.
     pub(super) fn seat_of(&self, target: TargetNo) -> Option<SeatNo> {
         self.running.get(&target).map(|running| running.seat)
@@ -258,11 +253,6 @@ impl Dispatcher {
     /// Whether a target runs on this workspace.
     pub(super) fn is_busy(&self, seat: SeatNo) -> bool {
         self.seats.state(seat) == State::Busy
-    }
-
-    /// How many targets run, or are being reported.
-    pub(super) fn running(&self) -> usize {
-        self.running.len()
     }
 
     /// How many targets there are.
@@ -371,8 +361,13 @@ impl Dispatcher {
         self.next_start = self.next_start.min(now);
     }
 
-    /// Uses a workspace no more. Those that could run on no other are given up.
+    /// Uses a workspace no more. Those that could run on no other are given up: as `gone` or `unreachable` if it is that, else
+    /// as `rejected`, for what befell the target before them did not befall them.
     fn lose(&mut self, seat: SeatNo, outcome: Outcome, actions: &mut Vec<Action>) {
+        let outcome = match outcome {
+            Outcome::Gone | Outcome::Unreachable => outcome,
+            _ => Outcome::Rejected,
+        };
         for target in self.seats.lose(seat) {
             self.give_up(target, outcome, actions);
         }
@@ -397,6 +392,7 @@ impl Dispatcher {
 
     fn count_failures(&mut self, actions: &mut Vec<Action>) {
         if let Some(max_fail) = self.rules.max_fail
+            && !(self.open && matches!(max_fail.limit, FailLimit::Percent(_)))
             && max_fail.reached(self.failed, self.at.len())
         {
             let reason = match max_fail.then {

@@ -153,11 +153,6 @@ impl Seats {
         self.seats[seat].state
     }
 
-    pub(super) fn wants(&self, seat: SeatNo) -> bool {
-        let seat = &self.seats[seat];
-        !seat.bound.is_empty() || seat.places.iter().any(|place| !self.places[*place].waiting.is_empty())
-    }
-
     /// Counts whether a seat could not be used once more, and says how often in a row that was so.
     pub(super) fn strike(&mut self, seat: SeatNo, unusable: bool) -> u32 {
         let strikes = &mut self.seats[seat].strikes;

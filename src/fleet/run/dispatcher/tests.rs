@@ -55,6 +55,51 @@ fn the_window_is_filled_in_order() {
 }
 
 #[test]
+fn failures_in_percent_are_judged_when_all_targets_are_known() {
+    let fail = |run: &mut Dispatcher, target| {
+        end(run, Duration::ZERO, target, Outcome::Failed, Again::No);
+        run.cancelled()
+    };
+    let mut run = each(Rules { max_fail: Some("50%".parse().unwrap()), ..rules(1) }, 2);
+    run.set_open(true);
+    run.handle(Duration::ZERO, Input::Tick);
+    assert_eq!(fail(&mut run, 0), None, "more may be added");
+    for _ in 0..2 {
+        let seat = run.add_seat(None, None);
+        run.add_bound(seat);
+    }
+    run.handle(Duration::ZERO, Input::Tick);
+    run.set_open(false);
+    run.handle(Duration::ZERO, Input::Tick);
+    assert_eq!(run.cancelled(), None, "one of four");
+    assert_eq!(fail(&mut run, 1), Some(CancelReason::MaxFailWait));
+
+    let mut run = each(Rules { max_fail: Some("1".parse().unwrap()), ..rules(1) }, 2);
+    run.set_open(true);
+    run.handle(Duration::ZERO, Input::Tick);
+    assert_eq!(fail(&mut run, 0), Some(CancelReason::MaxFailWait), "a count needs no total");
+}
+
+#[test]
+fn who_never_began_does_not_end_as_the_one_before() {
+    for (lost_as, outcome) in [
+        (Outcome::TimedOut, Outcome::Rejected),
+        (Outcome::OutcomeUnknown, Outcome::Rejected),
+        (Outcome::Gone, Outcome::Gone),
+        (Outcome::Unreachable, Outcome::Unreachable),
+    ] {
+        let mut run = Dispatcher::new(Rules { lose_seats: true, ..rules(2) });
+        let seat = run.add_seat(None, None);
+        let (first, second) = (run.add_bound(seat), run.add_bound(seat));
+        assert_eq!(started(&run.handle(Duration::ZERO, Input::Tick)), [first]);
+        let ended = Input::Ended { target: first, outcome: lost_as, again: Again::No, lost: true };
+        let given_up = Action::GiveUp { target: second, outcome, attempt: 0 };
+        let actions = run.handle(Duration::ZERO, ended);
+        assert!(actions.contains(&given_up), "{lost_as:?}: {actions:?}");
+    }
+}
+
+#[test]
 fn starts_keep_their_distance_and_are_not_made_up_for() {
     let mut run = each(Rules { gap: SECOND, ..rules(10) }, 4);
     assert_eq!(started(&run.handle(Duration::ZERO, Input::Tick)), [0]);
@@ -138,7 +183,6 @@ fn an_occupied_workspace_is_waited_for_outside_of_the_window() {
     let mut run = each(Rules { lose_seats: true, ..rules(1) }, 2);
     assert_eq!(started(&run.handle(Duration::ZERO, Input::Tick)), [0]);
     assert_eq!(started(&run.handle(Duration::ZERO, Input::Occupied { target: 0 })), [1]);
-    assert!(run.wants(0));
     assert_eq!(started(&run.handle(SECOND, Input::Vacant { seat: 0 })), [0; 0]);
     assert_eq!(started(&end(&mut run, SECOND, 1, Outcome::Succeeded, Again::No)), [0]);
 }
