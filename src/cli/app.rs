@@ -116,6 +116,7 @@ fn run_command(mut args: RunArgs) -> Result<u8, CliError> {
     }
     let how = How { style, progress: args.output.progress, largest_remote: args.maxrc };
     fleet_with(&args.targets, how, |configs| {
+        configs.iter_mut().for_each(|config| config.push = args.policy.push.into());
         let mut prepared = operation::run(&args, configs)?;
         if let Some(rest) = rest {
             rest.leave(&mut prepared.spec, configs);

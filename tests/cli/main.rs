@@ -9,6 +9,7 @@ mod help;
 mod interrupt;
 mod json;
 mod junit;
+mod passage;
 mod policies;
 mod readme;
 mod selection;

@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::Place;
+use workspace_fleet::agent::{AgentConfig, AgentServer};
+
+use crate::{passage::Passage, support::Place};
 
 /// How long something may take before a test gives it up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -197,6 +199,29 @@ fn it_stops_and_goes_on_as_the_shell_says() {
     let (code, output) = terminal.end();
     assert_eq!(code, Some(0), "{output}");
     is_sane(&place, &output);
+}
+
+#[test]
+fn no_event_socket_is_open_while_it_is_stopped() {
+    let place = Place::new();
+    let agent = AgentServer::spawn(AgentConfig::default()).unwrap();
+    let passage = Passage::to(agent.url().trim_start_matches("http://"));
+    let mut terminal = Terminal::start(&place, "PS1='%% ' bash --norc --noprofile -i");
+    terminal.wait_for("%% ");
+    let command = format!("wsfleet run -w {} --progress none -- 'sleep 3; echo d''one'\n", passage.url);
+    terminal.press(&command);
+    passage.wait_for_sockets(1);
+    terminal.press(CTRL_Z);
+    terminal.wait_for("Stopped");
+    // What were still open would stay so: it is stopped.
+    passage.wait_for_sockets(0);
+    terminal.press("fg\n");
+    passage.wait_for_sockets(1);
+    terminal.wait_for("done\r\n");
+    terminal.press("exit\n");
+    let (code, output) = terminal.end();
+    assert_eq!(code, Some(0), "{output}");
+    futures::executor::block_on(agent.stop());
 }
 
 #[test]

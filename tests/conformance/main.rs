@@ -18,6 +18,7 @@ mod push;
 mod sandbox;
 mod secrets;
 #[path = "../support/mod.rs"]
+#[allow(dead_code)]
 mod support;
 mod timeouts;
 

@@ -139,7 +139,7 @@ async fn a_release_does_not_wait_for_what_others_begin() {
     tokio::time::sleep(MOMENT).await;
     let others = other.execute_command("sleep 20");
     tokio::time::timeout(Duration::from_secs(10), release).await.expect("it does not wait").unwrap();
-    tokio::time::timeout(MOMENT, sandboxes.fleet.acquire(Selector::all())).await.unwrap().unwrap();
+    drop(tokio::time::timeout(MOMENT, sandboxes.fleet.acquire(Selector::all())).await.unwrap().unwrap());
     drop(others);
     sandboxes.end().await;
 }

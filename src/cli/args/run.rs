@@ -1,12 +1,13 @@
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{
     OutputArgs, RunOutputArgs, SecretVariable, TargetArgs, Variable, duration::parse_duration, heading,
     rate::parse_rate,
 };
 use crate::{
+    Push,
     fleet::{LabelCap, MaxFail},
     protocol::TraceParent,
 };
@@ -199,6 +200,35 @@ pub(in crate::cli) struct PolicyArgs {
         allow_hyphen_values = true
     )]
     pub(in crate::cli) slow_after: Option<Duration>,
+
+    /// Whether servers push the output of commands that run for long, over their event socket
+    ///
+    /// `always` is safe with OpenHands agent servers as long as wsfleet is not stopped by SIGSTOP: that freezes their commands.
+    /// Ctrl-Z closes the sockets first.
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", env = "WSFLEET_PUSH", hide_env_values = true)]
+    pub(in crate::cli) push: PushWhen,
+}
+
+/// On which servers output is pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(in crate::cli) enum PushWhen {
+    /// Where the server announces that it pushes output as it comes
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never: output is searched for
+    Never,
+}
+
+impl From<PushWhen> for Push {
+    fn from(when: PushWhen) -> Self {
+        match when {
+            PushWhen::Auto => Self::Auto,
+            PushWhen::Always => Self::Always,
+            PushWhen::Never => Self::Never,
+        }
+    }
 }
 
 /// `KEY=VALUE` of `--trace-tag`.
