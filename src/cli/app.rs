@@ -80,7 +80,7 @@ fn carry_out(command: Command) -> Result<u8, CliError> {
     }
 }
 
-fn style(args: &OutputArgs, command: bool) -> output::Style {
+fn style(args: &OutputArgs) -> output::Style {
     let layout = match args {
         OutputArgs { fold: true, .. } => output::Layout::Folded,
         OutputArgs { tag: true, .. } => output::Layout::Tagged,
@@ -91,7 +91,6 @@ fn style(args: &OutputArgs, command: bool) -> output::Style {
         color: args.color,
         layout,
         keep_order: args.keep_order,
-        command,
         joblog: args.joblog.clone(),
         append_joblog: false,
         junit: args.junit.clone(),
@@ -101,7 +100,7 @@ fn style(args: &OutputArgs, command: bool) -> output::Style {
 
 /// `wsfleet run`, on what a joblog leaves of the targets.
 fn run_command(mut args: RunArgs) -> Result<u8, CliError> {
-    let mut style = style(&args.output, true);
+    let mut style = style(&args.output);
     if args.run_output.stream {
         style.layout = output::Layout::Live;
     }
@@ -203,7 +202,7 @@ fn fleet(
     output: &OutputArgs,
     prepare: impl FnOnce(&mut Vec<crate::WorkspaceConfig>) -> Result<Prepared, CliError>,
 ) -> Result<u8, CliError> {
-    let how = How { style: style(output, false), progress: output.progress, largest_remote: false };
+    let how = How { style: style(output), progress: output.progress, largest_remote: false };
     fleet_with(args, how, prepare)
 }
 

@@ -16,7 +16,7 @@ pub const COMMAND_TIMED_OUT: u8 = 3;
 /// A workspace could not be used: unreachable, unauthorized, gone, rejected, server_error, protocol_error or
 /// outcome_unknown.
 pub const WORKSPACE_UNUSABLE: u8 = 4;
-/// A command failed or was stopped, also by a stdout that was closed before the end.
+/// A command failed or was stopped; or stdout was closed before everything was written to it, whatever the commands did.
 pub const COMMAND_FAILED: u8 = 5;
 /// No workspace was selected.
 pub const NOTHING_SELECTED: u8 = 6;
@@ -33,7 +33,7 @@ pub(super) struct Tally {
     pub(super) interrupted: bool,
     /// Why the run ended early, if it did.
     pub(super) cancelled: Option<CancelReason>,
-    /// Whether the run was stopped because nobody reads what it gives: what is skipped from then on was stopped too.
+    /// Whether a reader of what it gives went away before it had everything.
     pub(super) cut_short: bool,
     /// Whether the largest exit code of a remote command is asked for (`-S`).
     pub(super) largest_remote: bool,
@@ -47,10 +47,7 @@ impl Tally {
 
     /// Counts one target.
     pub(super) fn add(&mut self, target: &TargetFinished) {
-        self.outcomes.add(match target.outcome {
-            Outcome::Skipped if self.cut_short => Outcome::Stopped,
-            outcome => outcome,
-        });
+        self.outcomes.add(target.outcome);
         if let Some(TargetValue::Command(result)) = &target.value {
             self.largest = self.largest.max(process_code(result.exit_code));
         }
@@ -58,11 +55,16 @@ impl Tally {
 
     /// The exit code. The first that applies decides: 130, 7, 4, 3, 5.
     ///
+    /// When a reader went away it is 130 or 5: how far the run had come by then is a matter of chance, and no code may depend
+    /// on that.
+    ///
     /// With `-S` it is the largest exit code of a remote command, if any command gave one other than 0. If none did, the
     /// rules above hold: a run of which half was unreachable has not gone well.
     pub(super) fn exit_code(&self) -> u8 {
         if self.interrupted {
             INTERRUPTED
+        } else if self.cut_short {
+            COMMAND_FAILED
         } else if self.largest_remote && self.largest != 0 {
             self.largest
         } else {
@@ -164,6 +166,22 @@ mod tests {
         ] {
             let tally = Tally { cancelled: Some(reason), ..tally(outcomes) };
             assert_eq!(tally.exit_code(), code, "{reason:?} {outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_one_code_whatever_had_happened_by_then() {
+        use Outcome::*;
+        for outcomes in [&[][..], &[Succeeded], &[Succeeded, Stopped, Skipped], &[Unreachable, TimedOut, Skipped]] {
+            for (reason, largest) in
+                [(None, 0), (Some(CancelReason::Cancelled), 77), (Some(CancelReason::MaxFailWait), 0)]
+            {
+                let mut ended = Tally { cancelled: reason, cut_short: true, largest, ..tally(outcomes) };
+                ended.largest_remote = largest > 0;
+                assert_eq!(ended.exit_code(), 5, "{ended:?}");
+                ended.interrupted = true;
+                assert_eq!(ended.exit_code(), 130, "{ended:?}");
+            }
         }
     }
 

@@ -1,10 +1,4 @@
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{io, sync::Arc};
 
 use futures::{StreamExt as _, future::try_join_all};
 use tokio::runtime::Builder;
@@ -55,18 +49,11 @@ pub(super) fn carry_out(
             let cancel = run.canceller();
             (run, cancel)
         });
-        let cut_short = Arc::new(AtomicBool::new(false));
-        let relay = Relay::start(outlets, {
-            let (cancel, cut_short) = (Arc::new(run.canceller()), Arc::clone(&cut_short));
-            move || {
-                // Nobody reads on: stop the commands, and see them stopped.
-                cut_short.store(true, Ordering::Relaxed);
-                cancel();
-            }
-        });
-        let relay = relay.map_err(|error| failed(&error))?;
+        // Where nobody reads on: stop the commands, and see them stopped.
+        let cancel = Arc::new(run.canceller());
+        let relay = Relay::start(outlets, move || cancel()).map_err(|error| failed(&error))?;
         let watch = Watch::start(kind, screen, progress.clone()).map_err(|error| failed(&error))?;
-        let ended = follow(run, &relay, &progress, &cut_short, Tally::new(largest_remote), interrupt).await;
+        let ended = follow(run, &relay, &progress, Tally::new(largest_remote), interrupt).await;
         fleet.shutdown().await;
         Ok::<_, CliError>((ended, relay, watch))
     });
@@ -81,8 +68,9 @@ fn verdict(ended: Ended, unwritten: &[Unwritten], interrupt: &Interrupt) -> Resu
     let Ended { mut tally, finished } = ended;
     // The signal may have come while a write waited for its reader.
     tally.interrupted = interrupt.is_interrupted();
-    let broken = |unwritten: &&Unwritten| unwritten.error.kind() != io::ErrorKind::BrokenPipe;
-    match unwritten.iter().find(broken) {
+    let has_no_reader = |unwritten: &Unwritten| unwritten.error.kind() == io::ErrorKind::BrokenPipe;
+    tally.cut_short = unwritten.iter().any(has_no_reader);
+    match unwritten.iter().find(|unwritten| !has_no_reader(unwritten)) {
         Some(Unwritten { what, error }) => Err(CliError::internal(format!("can not write to {what}: {error}"))),
         None if !finished => Err(CliError {
             code: exit::INTERNAL_ERROR,
@@ -116,13 +104,11 @@ async fn follow(
     mut run: RunHandle,
     relay: &Relay,
     progress: &Progress,
-    cut_short: &AtomicBool,
     mut tally: Tally,
     interrupt: &Interrupt,
 ) -> Ended {
     let mut finished = false;
     while let Some(event) = run.next().await {
-        tally.cut_short = cut_short.load(Ordering::Relaxed);
         match &event.kind {
             RunEventKind::TargetFinished(target) => tally.add(target),
             RunEventKind::RunCancelled { reason } => tally.cancelled = Some(*reason),

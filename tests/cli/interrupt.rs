@@ -122,6 +122,46 @@ fn a_reader_that_goes_away_ends_it_quietly() {
 }
 
 #[test]
+fn a_reader_that_went_away_is_one_code_however_far_the_run_had_come() {
+    let place = Place::new();
+    for script in ["true", "exit 3", "sleep 0.2"] {
+        for flags in [&["--json"][..], &["-b"], &["-k"], &["--stream", "-S"]] {
+            let words = format!("echo {}; {script}", "x".repeat(10));
+            let mut args = vec!["run", "--local", "2"];
+            args.extend(flags);
+            args.extend(["--", &words]);
+            let mut child = start(&place, &args);
+            drop(child.stdout.take());
+            let ended = Ended::wait(child).expect(5);
+            assert_eq!(ended.stderr, "");
+        }
+    }
+    // Also where it is no command, and where the file is another than stdout.
+    let mut child = start(&place, &["ping", "--local", "2"]);
+    drop(child.stdout.take());
+    Ended::wait(child).expect(5);
+}
+
+#[test]
+fn lists_and_help_end_quietly_without_a_reader() {
+    let place = Place::new();
+    let names: String =
+        (0..20_000).map(|number| format!("http://10.0.{}.{}:1\n", number / 250, number % 250)).collect();
+    place.file("hosts", names);
+    for args in [
+        &["ping", "--hostfile", "hosts", "--list-targets"][..],
+        &["ping", "--hostfile", "hosts", "--dry-run"],
+        &["run", "--help"],
+        &["completion", "bash"],
+    ] {
+        let mut child = start(&place, args);
+        drop(child.stdout.take());
+        let ended = Ended::wait(child).expect(0);
+        assert!(!ended.stderr.contains("panicked") && !ended.stderr.contains("ipe"), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn an_interrupt_counts_also_when_nobody_reads() {
     let place = Place::new();
     let script = "yes | head -c 1000000; exec sleep 600";

@@ -69,7 +69,8 @@ fn rules() -> BTreeMap<String, Rule> {
     rules
 }
 
-fn check(xml: &str) -> Result<(), String> {
+/// What is wrong with a report, by the schema.
+pub(crate) fn check(xml: &str) -> Result<(), String> {
     let rules = rules();
     let mut wrong = Vec::new();
     walk(xml, |name, parent, attributes| {

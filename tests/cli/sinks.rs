@@ -127,6 +127,47 @@ fn a_run_goes_on_where_its_joblog_ends() {
 }
 
 #[test]
+fn a_joblog_of_something_else_is_no_command_to_run() {
+    let place = Place::new();
+    let mark = place.path().join("ran");
+    // A directory in its name, so that the words of the joblog would do something.
+    let remote = format!("/dev/null/x; touch {}", mark.display());
+    place.file("file", "");
+    place.run(&["upload", "--local", "1", "--joblog", "log", "file", &remote]).expect(4);
+    for flags in [&["--retry-failed"][..], &["--resume", "--", "true"], &["--resume-failed", "--", "true"]] {
+        let mut args = vec!["run", "--local", "1", "--joblog", "log"];
+        args.extend(flags);
+        place.run(&args).expect(2).says(&["log:2", "written by wsfleet upload", "repeat the upload"]);
+    }
+    assert!(!mark.exists());
+    place.file("jobs", "{\"name\": \"a\", \"steps\": [{\"run\": \"false\"}]}");
+    let jobs = ["run", "--local", "1", "--joblog", "log", "--jobs", "jobs"];
+    place.run(&jobs).expect(5);
+    place.run(&["run", "--local", "1", "--joblog", "log", "--retry-failed"]).expect(2).says(&["--jobs FILE"]);
+    place.run(&[&jobs[..], &["--retry-failed"]].concat()).expect(5).says(&["1 target in"]);
+}
+
+#[test]
+fn a_joblog_says_what_went_there_and_what_came_back() {
+    let place = Place::new();
+    let remote = place.path().join("remote").display().to_string();
+    place.file("file", "12345");
+    for (words, moved) in [
+        (&["upload", "file", &remote][..], ["5", "0"]),
+        (&["download", &remote, "copy"], ["0", "5"]),
+        (&["run", "--", "echo abc; echo defg >&2"], ["0", "9"]),
+        (&["ping"], ["0", "0"]),
+    ] {
+        let mut args = vec![words[0], "--local", "1", "--joblog", "log"];
+        args.extend(&words[1..]);
+        place.run(&args).expect(0);
+        let log = place.read("log");
+        let line: Vec<_> = log.lines().nth(1).unwrap().split('\t').collect();
+        assert_eq!((line[4..6].to_vec(), line[11]), (moved.to_vec(), words[0]), "{log}");
+    }
+}
+
+#[test]
 fn what_can_not_be_written_is_told_before_anything_runs() {
     let place = Place::new();
     place.file("file", "");

@@ -7,7 +7,7 @@ use similar::TextDiff;
 
 use super::words::{count, duration, one_line};
 use crate::{
-    CommandResult, ErrorKind, Outcome, WorkspaceError,
+    CommandResult, ErrorKind, FileOperationResult, Outcome, WorkspaceError,
     fleet::{TargetFinished, TargetValue},
     protocol::{GitChange, GitDiff, ServerInfo},
 };
@@ -30,12 +30,31 @@ pub(super) fn headline_of(label: &str, outcome: Outcome, value: Option<&TargetVa
     format!("{label}: {}{took}", ending_of(outcome, value))
 }
 
-/// How a target ended, without its name and its time; for one without result the reason.
+/// How a target ended, without its name and its time; for one without result the reason. Targets for which that is the same
+/// have ended alike.
 pub(super) fn ending_in_words(target: &TargetFinished) -> String {
-    match (&target.value, reason(target)) {
-        (None, Some(reason)) => reason,
-        (value, _) => ending_of(target.outcome, value.as_ref().filter(|value| !matches!(value, TargetValue::Alive(_)))),
+    step_in_words(target.outcome, target.value.as_ref(), target.error.as_ref())
+}
+
+/// The same of a step.
+pub(super) fn step_in_words(outcome: Outcome, value: Option<&TargetValue>, error: Option<&WorkspaceError>) -> String {
+    match value {
+        None => reason_of(outcome, None, error).unwrap_or_else(|| outcome.name().to_owned()),
+        // Round trips differ, and so do the local paths of downloads.
+        Some(TargetValue::Alive(_)) => outcome.name().to_owned(),
+        Some(TargetValue::File(file)) => {
+            [Some(outcome.name().to_owned()), size(file)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+        }
+        Some(value) => ending_of(outcome, Some(value)),
     }
+}
+
+/// How much was transferred.
+fn size(file: &FileOperationResult) -> Option<String> {
+    let files = file.files.map(|files| count(files, "file"));
+    let bytes = file.file_size.map(|size| count(size, "byte"));
+    let words: Vec<_> = files.into_iter().chain(bytes).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 fn ending_of(outcome: Outcome, value: Option<&TargetValue>) -> String {
@@ -48,9 +67,8 @@ fn ending_of(outcome: Outcome, value: Option<&TargetValue>) -> String {
             words.extend(left_out(result));
         }
         Some(TargetValue::File(file)) => {
-            let size = file.file_size.map(|size| format!("{} to ", count(size, "byte"))).unwrap_or_default();
-            let files = file.files.map(|files| format!("{}, ", count(files, "file"))).unwrap_or_default();
-            words.push(format!("{files}{size}{}", one_line(&file.destination_path)));
+            let size = size(file).map(|size| format!("{size} to ")).unwrap_or_default();
+            words.push(format!("{size}{}", one_line(&file.destination_path)));
         }
         Some(TargetValue::Changes(changes)) => words.push(count(changes.len() as u64, "change")),
         Some(TargetValue::Diff(diff)) if diff.modified == diff.original => words.push("no difference".to_owned()),
@@ -74,13 +92,17 @@ pub(super) fn text(value: &TargetValue) -> Cow<'_, str> {
 /// How a target ended that did not succeed, why, and what to do about it where that is known; `None` when it did, or
 /// never began.
 pub(super) fn reason(target: &TargetFinished) -> Option<String> {
-    let outcome = target.outcome.name();
-    if let Some(error) = &target.error {
+    reason_of(target.outcome, target.value.as_ref(), target.error.as_ref())
+}
+
+fn reason_of(outcome: Outcome, value: Option<&TargetValue>, error: Option<&WorkspaceError>) -> Option<String> {
+    let name = outcome.name();
+    if let Some(error) = error {
         let words = error_in_words(error);
         // Most kinds of error say in their own words what the outcome says.
-        return Some(if words.starts_with(outcome) { words } else { format!("{outcome}: {words}") });
+        return Some(if words.starts_with(name) { words } else { format!("{name}: {words}") });
     }
-    let why = match (target.outcome, &target.value) {
+    let why = match (outcome, value) {
         (Outcome::Succeeded | Outcome::Skipped, _) => return None,
         (Outcome::TimedOut, Some(TargetValue::Command(result))) => {
             format!("stopped after {}, its time was up", duration(result.duration))
@@ -88,7 +110,7 @@ pub(super) fn reason(target: &TargetFinished) -> Option<String> {
         (_, Some(TargetValue::Command(result))) => ending(result),
         _ => "no reason given".to_owned(),
     };
-    Some(format!("{outcome}: {why}"))
+    Some(format!("{name}: {why}"))
 }
 
 /// How a command ended. A server has -N for signal N, and -1, with a reason in stderr, for what never began.
@@ -156,7 +178,7 @@ fn info_lines(info: &ServerInfo) -> String {
 mod tests {
     use super::*;
     use crate::{
-        Failure, FileOperationResult, Operation,
+        Failure, Operation,
         cli::output::sample::{command, target},
         protocol::GitChangeStatus,
     };

@@ -42,14 +42,18 @@ impl<O: Write, E: Write> Human<O, E> {
     }
 
     fn step(&mut self, step: &StepFinished) -> io::Result<()> {
-        let label = format!("{} {}", step.target.label(), words::one_line(&step.step));
-        let headline = body::headline_of(&label, step.outcome, step.value.as_ref(), step.duration);
+        self.summary.note_step(step);
         self.stepped.insert(step.target.clone());
+        let target = step.target.label();
+        let label = || format!("{target} {}", words::one_line(&step.step));
         match self.layout {
-            Layout::Live => self.live_end(step.target.label()),
-            Layout::Tagged => self.tagged(step.target.label(), step.value.as_ref()),
-            Layout::Grouped => self.group(step.target.label(), &headline, step.outcome, step.value.as_ref()),
-            Layout::Folded => Ok(()),
+            Layout::Live => self.live_end(target, step.value.as_ref()),
+            Layout::Tagged => self.tagged(target, step.value.as_ref()),
+            Layout::Grouped => {
+                let headline = body::headline_of(&label(), step.outcome, step.value.as_ref(), step.duration);
+                self.group(target, &headline, step.outcome, step.value.as_ref())
+            }
+            Layout::Folded => self.fold.step(step),
         }
     }
 
@@ -58,7 +62,7 @@ impl<O: Write, E: Write> Human<O, E> {
         let label = target.target.label();
         let value = if self.stepped.remove(&target.target) { None } else { target.value.as_ref() };
         match self.layout {
-            Layout::Live => self.live_end(label),
+            Layout::Live => self.live_end(label, value),
             // The summary counts them; there may be thousands, and there is nothing to say of any.
             _ if target.outcome == Outcome::Skipped => Ok(()),
             Layout::Tagged => self.tagged(label, value),
@@ -67,7 +71,8 @@ impl<O: Write, E: Write> Human<O, E> {
         }
     }
 
-    fn live_end(&mut self, target: &str) -> io::Result<()> {
+    /// Ends the last line of a target, and prints what was not printed as it came.
+    fn live_end(&mut self, target: &str, value: Option<&TargetValue>) -> io::Result<()> {
         let Self { to, lines, .. } = self;
         let mut written = Ok(());
         lines.finish(target, |stream, line| {
@@ -75,7 +80,8 @@ impl<O: Write, E: Write> Human<O, E> {
                 written = to.marked(target, stream, line);
             }
         });
-        written
+        written?;
+        self.tagged(target, value.filter(|value| !matches!(value, TargetValue::Command(_))))
     }
 
     fn tagged(&mut self, label: &str, value: Option<&TargetValue>) -> io::Result<()> {
@@ -100,6 +106,7 @@ impl<O: Write, E: Write> Human<O, E> {
 
     fn retried(&mut self, target: &TargetFinished) {
         self.stepped.remove(&target.target);
+        self.fold.forget(&target.target);
         let reason = body::reason(target).unwrap_or_default();
         let attempt = target.attempt;
         self.to
@@ -116,7 +123,7 @@ impl<O: Write, E: Write> Sink for Human<O, E> {
             RunEventKind::StepFinished(step) => self.step(step)?,
             RunEventKind::TargetRetried(target) => {
                 if self.layout == Layout::Live {
-                    self.live_end(target.target.label())?;
+                    self.live_end(target.target.label(), None)?;
                 }
                 self.retried(target);
             }

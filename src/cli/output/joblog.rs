@@ -1,29 +1,39 @@
-//! A line for each target that ended, in the format of GNU parallel with two columns more.
+//! A line for each target that ended, in the format of GNU parallel with three columns more.
 
 use std::{
     borrow::Cow,
+    collections::HashMap,
     fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::Path,
     sync::Arc,
 };
 
-use super::{Commands, Sink};
+use super::{Commands, Sink, commands::Kind};
 use crate::{
     Outcome,
     cli::error::CliError,
-    fleet::{RunEvent, RunEventKind, TargetFinished, TargetValue},
+    fleet::{RunEvent, RunEventKind, TargetFinished, TargetId, TargetValue},
 };
 
 /// The first line.
 pub(super) const HEADER: &str =
-    "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\tOutcome\tJob";
+    "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\tOutcome\tJob\tOperation";
 
 /// Adds a line for each target that ended, at once, so that a crash loses none.
 pub(super) struct Joblog {
     file: File,
     seq: u64,
+    /// What the steps moved of targets that have not ended.
+    moved: HashMap<TargetId, Moved>,
     commands: Arc<Commands>,
+}
+
+/// How many bytes went to a workspace, and came from it.
+#[derive(Default, Clone, Copy)]
+struct Moved {
+    sent: u64,
+    received: u64,
 }
 
 impl Joblog {
@@ -33,7 +43,7 @@ impl Joblog {
     /// When the file can not be written.
     pub(super) fn open(path: &Path, append: bool, commands: &Arc<Commands>) -> Result<Self, CliError> {
         Self::open_file(path, append)
-            .map(|(file, seq)| Self { file, seq, commands: Arc::clone(commands) })
+            .map(|(file, seq)| Self { file, seq, moved: HashMap::new(), commands: Arc::clone(commands) })
             .map_err(|error| CliError::usage(format!("--joblog: can not write {}: {error}", path.display())))
     }
 
@@ -56,23 +66,53 @@ impl Joblog {
         self.seq += 1;
         let ended = event.time.as_millisecond() as f64 / 1e3;
         let took = target.duration.as_secs_f64();
-        let (sent, received, exit, signal) = numbers(target.value.as_ref());
+        let moved = self.moved.remove(&target.target);
+        let Moved { sent, received } = moved.unwrap_or_else(|| self.moved(&target.target, 0, target.value.as_ref()));
+        let (exit, signal) = numbers(target.value.as_ref());
         let command = escape(self.commands.of(&target.target));
         let job = target.target.job.as_deref().unwrap_or_default();
         format!(
-            "{}\t{}\t{:.3}\t{took:.3}\t{sent}\t{received}\t{exit}\t{signal}\t{command}\t{}\t{}\n",
+            "{}\t{}\t{:.3}\t{took:.3}\t{sent}\t{received}\t{exit}\t{signal}\t{command}\t{}\t{}\t{}\n",
             self.seq,
             escape(&target.target.workspace),
             ended - took,
             target.outcome,
             escape(job),
+            self.commands.operation(),
         )
+    }
+
+    /// What the step in this place moved.
+    fn moved(&self, target: &TargetId, step: usize, value: Option<&TargetValue>) -> Moved {
+        match value {
+            Some(TargetValue::Command(result)) => {
+                Moved { sent: 0, received: result.stdout_bytes + result.stderr_bytes }
+            }
+            Some(TargetValue::File(file)) => {
+                let size = file.file_size.unwrap_or_default();
+                match self.commands.kind(target, step) {
+                    Kind::Upload => Moved { sent: size, received: 0 },
+                    _ => Moved { sent: 0, received: size },
+                }
+            }
+            _ => Moved::default(),
+        }
     }
 }
 
 impl Sink for Joblog {
     fn event(&mut self, event: &RunEvent, _: u8) -> io::Result<()> {
         match &event.kind {
+            RunEventKind::StepFinished(step) => {
+                let Moved { sent, received } = self.moved(&step.target, step.index, step.value.as_ref());
+                let all = self.moved.entry(step.target.clone()).or_default();
+                (all.sent, all.received) = (all.sent + sent, all.received + received);
+                Ok(())
+            }
+            RunEventKind::TargetRetried(target) => {
+                self.moved.remove(&target.target);
+                Ok(())
+            }
             // What was never begun is still to be done.
             RunEventKind::TargetFinished(target) if target.outcome != Outcome::Skipped => {
                 let line = self.line(event, target);
@@ -83,19 +123,15 @@ impl Sink for Joblog {
     }
 }
 
-/// The bytes sent and received, the exit code and the signal; -1 where there is no exit code.
-fn numbers(value: Option<&TargetValue>) -> (u64, u64, i32, i32) {
+/// The exit code and the signal; -1 where there is no exit code.
+fn numbers(value: Option<&TargetValue>) -> (i32, i32) {
     match value {
-        Some(TargetValue::Command(result)) => {
-            let received = result.stdout_bytes + result.stderr_bytes;
-            match result.exit_code {
-                signal @ -64..=-2 => (0, received, 0, -signal),
-                code => (0, received, code, 0),
-            }
-        }
-        Some(TargetValue::File(file)) => (0, file.file_size.unwrap_or_default(), 0, 0),
-        Some(_) => (0, 0, 0, 0),
-        None => (0, 0, -1, 0),
+        Some(TargetValue::Command(result)) => match result.exit_code {
+            signal @ -64..=-2 => (0, -signal),
+            code => (code, 0),
+        },
+        Some(_) => (0, 0),
+        None => (-1, 0),
     }
 }
 
@@ -133,13 +169,16 @@ pub(super) struct Entry {
     pub(super) job: Option<String>,
     pub(super) command: String,
     pub(super) outcome: Outcome,
+    /// The subcommand that wrote it.
+    pub(super) operation: String,
 }
 
 impl Entry {
     /// Reads a line, without its end.
     pub(super) fn parse(line: &str) -> Result<Self, String> {
         let columns: Vec<&str> = line.split('\t').collect();
-        let [seq, host, start, runtime, sent, received, exit, signal, command, outcome, job] = columns[..] else {
+        let [seq, host, start, runtime, sent, received, exit, signal, command, outcome, job, operation] = columns[..]
+        else {
             return Err(format!("it has {} columns in place of {}", columns.len(), HEADER.split('\t').count()));
         };
         for (name, number) in [("Seq", seq), ("Send", sent), ("Receive", received)] {
@@ -163,6 +202,7 @@ impl Entry {
             job: (!job.is_empty()).then_some(job),
             command: text("Command", command)?,
             outcome,
+            operation: text("Operation", operation)?,
         })
     }
 }
@@ -175,7 +215,7 @@ mod tests {
     use crate::cli::output::sample;
 
     fn commands(command: &str) -> Arc<Commands> {
-        Arc::new(Commands { all: command.into(), jobs: std::collections::HashMap::new() })
+        Arc::new(Commands::same(command))
     }
 
     #[test]
@@ -195,9 +235,9 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let expected = [
             HEADER,
-            "1\tw1\t-1.500\t1.500\t0\t20\t3\t0\ta\\tb\\nc\\\\d\tfailed\t",
-            "2\tw2\t-0.500\t1.500\t0\t0\t-1\t0\ta\\tb\\nc\\\\d\tunreachable\t",
-            "3\tw3\t0.500\t1.500\t0\t0\t0\t9\ta\\tb\\nc\\\\d\tfailed\t",
+            "1\tw1\t-1.500\t1.500\t0\t20\t3\t0\ta\\tb\\nc\\\\d\tfailed\t\trun",
+            "2\tw2\t-0.500\t1.500\t0\t0\t-1\t0\ta\\tb\\nc\\\\d\tunreachable\t\trun",
+            "3\tw3\t0.500\t1.500\t0\t0\t0\t9\ta\\tb\\nc\\\\d\tfailed\t\trun",
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     }
@@ -206,7 +246,8 @@ mod tests {
     fn an_interrupted_line_does_not_spoil_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        std::fs::write(&path, format!("{HEADER}\n1\tw0\t1.0\t1.0\t0\t0\t0\t0\ttrue\tsucceeded\t\n2\tw1\t0.")).unwrap();
+        std::fs::write(&path, format!("{HEADER}\n1\tw0\t1.0\t1.0\t0\t0\t0\t0\ttrue\tsucceeded\t\trun\n2\tw1\t0."))
+            .unwrap();
         let mut joblog = Joblog::open(&path, true, &commands("true")).unwrap();
         for event in sample::events(vec![sample::ran("w1", 0, "", "")]) {
             joblog.event(&event, 0).unwrap();

@@ -1,12 +1,15 @@
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json};
 
-use super::Sink;
+use super::{Commands, Sink, commands::Kind};
 use crate::{
-    CommandResult, Outcome, OutputStream, WorkspaceError,
+    CommandResult, Operation, Outcome, OutputStream, WorkspaceError,
     fleet::{CancelReason, OutcomeCounts, RunEvent, RunEventKind, StepFinished, TargetFinished, TargetId, TargetValue},
     protocol::{EventId, Trace},
 };
@@ -17,8 +20,8 @@ const SCHEMA: u32 = 1;
 /// JSON Lines: an object an event, flushed as it happens.
 pub(super) struct JsonLines<W> {
     out: W,
-    /// Whether targets have the fields of a command, or `value`.
-    command: bool,
+    /// What says which fields there are where there is no result.
+    commands: Arc<Commands>,
 }
 
 #[derive(Serialize)]
@@ -155,8 +158,8 @@ impl Serialize for AllOutcomes<'_> {
 }
 
 impl<W: Write> JsonLines<W> {
-    pub(super) const fn new(out: W, command: bool) -> Self {
-        Self { out, command }
+    pub(super) const fn new(out: W, commands: Arc<Commands>) -> Self {
+        Self { out, commands }
     }
 
     fn body<'a>(&self, kind: &'a RunEventKind, exit_code: u8) -> Body<'a> {
@@ -192,7 +195,7 @@ impl<W: Write> JsonLines<W> {
         let finished = Finished {
             target: &step.target,
             outcome: step.outcome,
-            result: self.fields(step.value.as_ref()),
+            result: fields(step.value.as_ref(), self.commands.kind(&step.target, step.index)),
             duration_ms: millis(step.duration),
             attempt: step.attempt,
             error: step.error.as_ref().map(error),
@@ -201,21 +204,18 @@ impl<W: Write> JsonLines<W> {
     }
 
     fn finished<'a>(&self, target: &'a TargetFinished) -> Finished<'a> {
+        // Of the step that decided. What never had its turn is told as what would have come first.
+        let kind = match &target.error {
+            Some(error) => kind_of(error.operation).unwrap_or_else(|| self.commands.kind(&target.target, 0)),
+            None => self.commands.kind(&target.target, 0),
+        };
         Finished {
             target: &target.target,
             outcome: target.outcome,
-            result: self.fields(target.value.as_ref()),
+            result: fields(target.value.as_ref(), kind),
             duration_ms: millis(target.duration),
             attempt: target.attempt,
             error: target.error.as_ref().map(error),
-        }
-    }
-
-    fn fields<'a>(&self, found: Option<&'a TargetValue>) -> Fields<'a> {
-        match found {
-            Some(TargetValue::Command(result)) => of_command(result),
-            None if self.command => NO_COMMAND,
-            other => Fields::Other { value: other.map_or(Value::Null, value) },
         }
     }
 }
@@ -233,6 +233,26 @@ impl<W: Write> Sink for JsonLines<W> {
         serde_json::to_writer(&mut self.out, &line)?;
         self.out.write_all(b"\n")?;
         self.out.flush()
+    }
+}
+
+/// The fields of a result, or of none where something of this kind gave none.
+fn fields(found: Option<&TargetValue>, kind: Kind) -> Fields<'_> {
+    match found {
+        Some(TargetValue::Command(result)) => of_command(result),
+        None if kind == Kind::Command => NO_COMMAND,
+        other => Fields::Other { value: other.map_or(Value::Null, value) },
+    }
+}
+
+/// What kind of step an error is of, where that is known.
+const fn kind_of(operation: Operation) -> Option<Kind> {
+    match operation {
+        Operation::ExecuteCommand | Operation::StartCommand | Operation::GetCommandOutput | Operation::StopCommand => {
+            Some(Kind::Command)
+        }
+        Operation::LookUp => None,
+        _ => Some(Kind::Other),
     }
 }
 
@@ -289,10 +309,24 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{ErrorKind, Failure, Operation, cli::output::sample, fleet::RunSummary};
+    use crate::{
+        ErrorKind, Failure, RunOperation, RunSpec, Selector,
+        cli::output::sample,
+        fleet::{Job, JobStep, RunSummary},
+        messages::{ExecuteCommand, FileDownload},
+    };
 
-    fn line(kind: RunEventKind, command: bool) -> Value {
-        let mut sink = JsonLines::new(Vec::new(), command);
+    fn ping() -> Commands {
+        Commands::of_run(&RunSpec::new(Selector::all(), RunOperation::Ping))
+    }
+
+    /// The line of an event in a run of a command.
+    fn line(kind: RunEventKind) -> Value {
+        line_of(kind, Commands::same("cmd"))
+    }
+
+    fn line_of(kind: RunEventKind, commands: Commands) -> Value {
+        let mut sink = JsonLines::new(Vec::new(), Arc::new(commands));
         let event = RunEvent { seq: 7, time: Timestamp::UNIX_EPOCH, run_id: EventId::random(), trace: None, kind };
         sink.event(&event, 4).unwrap();
         assert_eq!(sink.out.iter().filter(|&&byte| byte == b'\n').count(), 1);
@@ -310,7 +344,7 @@ mod tests {
         let target =
             sample::finished(Outcome::Failed, Some(TargetValue::Command(sample::command(3, "out\n", "err\n"))));
         assert_eq!(
-            line(target, true),
+            line(target),
             json!({
                 "event": "target_finished", "workspace": "w1", "outcome": "failed", "exit_code": 3, "stdout": "out\n",
                 "stderr": "err\n", "timeout_occurred": false, "stdout_bytes": 4, "stderr_bytes": 4, "truncated": false,
@@ -325,7 +359,7 @@ mod tests {
         let RunEventKind::TargetFinished(mut target) = sample::finished(Outcome::Unreachable, None) else { panic!() };
         target.error = Some(Failure::not_sent(kind).on("w1", Operation::ExecuteCommand));
         assert_eq!(
-            line(RunEventKind::TargetFinished(target), true),
+            line(RunEventKind::TargetFinished(target)),
             json!({
                 "event": "target_finished", "workspace": "w1", "outcome": "unreachable", "exit_code": null, "stdout": "",
                 "stderr": "", "timeout_occurred": false, "stdout_bytes": 0, "stderr_bytes": 0, "truncated": false,
@@ -338,10 +372,47 @@ mod tests {
     #[test]
     fn other_operations_have_a_value() {
         let alive = sample::finished(Outcome::Succeeded, Some(TargetValue::Alive(Duration::from_micros(1500))));
-        assert_eq!(line(alive, false)["value"], json!({ "round_trip_ms": 1.5 }));
-        let none = line(sample::finished(Outcome::Skipped, None), false);
+        assert_eq!(line_of(alive, ping())["value"], json!({ "round_trip_ms": 1.5 }));
+        let none = line_of(sample::finished(Outcome::Skipped, None), ping());
         assert_eq!(none["value"], Value::Null);
         assert!(none.get("stdout").is_none(), "{none}");
+    }
+
+    /// A job of a command, and a download whatever happens.
+    fn job() -> Commands {
+        let steps = [RunOperation::Execute(ExecuteCommand::new("make")).into()];
+        let download = RunOperation::Download(FileDownload::new("/log", "log"));
+        let job = Job::new(steps).with_name("job-1").with_finally([JobStep::new(download)]);
+        Commands::of_run(&RunSpec::jobs(Selector::all(), [job]))
+    }
+
+    #[test]
+    fn what_failed_has_the_fields_of_what_it_is_and_not_of_the_job() {
+        let failed = |operation| {
+            let kind = ErrorKind::NotFound { detail: "/log".into() };
+            Some(Failure::not_sent(kind).on("w1", operation))
+        };
+        let RunEventKind::StepFinished(mut step) = sample::step("log") else { panic!() };
+        (step.index, step.finally, step.outcome, step.value) = (1, true, Outcome::Rejected, None);
+        // A workspace that is gone gives the later steps the error of the one that found out.
+        for operation in [Operation::FileDownload, Operation::ExecuteCommand] {
+            step.error = failed(operation);
+            let line = line_of(RunEventKind::StepFinished(step.clone()), job());
+            assert!(line["value"].is_null() && line.get("stdout").is_none(), "{line}");
+        }
+        let RunEventKind::TargetFinished(mut target) = sample::finished(Outcome::Rejected, None) else { panic!() };
+        target.target.job = Some("job-1".into());
+        for (operation, is_command) in
+            [(Operation::FileDownload, false), (Operation::ExecuteCommand, true), (Operation::LookUp, true)]
+        {
+            target.error = failed(operation);
+            let line = line_of(RunEventKind::TargetFinished(target.clone()), job());
+            assert_eq!(
+                (line.get("stdout").is_some(), line.get("value").is_some()),
+                (is_command, !is_command),
+                "{line}"
+            );
+        }
     }
 
     #[test]
@@ -350,7 +421,7 @@ mod tests {
         outcomes.add(Outcome::Gone);
         outcomes.add(Outcome::Gone);
         let summary = RunSummary { total: 2, outcomes, flaky: 0, cancelled: None, duration: Duration::from_millis(20) };
-        let line = line(RunEventKind::RunFinished(summary), true);
+        let line = line(RunEventKind::RunFinished(summary));
         let counts = line["outcomes"].as_object().unwrap();
         assert_eq!(counts.len(), 12);
         assert_eq!(counts["gone"], 2);
@@ -379,7 +450,7 @@ mod tests {
 
     #[test]
     fn every_event_as_a_line() {
-        let mut sink = JsonLines::new(Vec::new(), true);
+        let mut sink = JsonLines::new(Vec::new(), Arc::new(Commands::same("cmd")));
         for event in sample::events(every_event()) {
             sink.event(&event, 5).unwrap();
         }
@@ -404,7 +475,7 @@ mod tests {
     #[test]
     fn the_documentation_has_the_fields_of_every_event() {
         for kind in every_event() {
-            let line = line(kind, true);
+            let line = line(kind);
             let event = line["event"].as_str().unwrap();
             let documented = documented(event);
             let emitted = line.as_object().unwrap();

@@ -14,11 +14,15 @@ use quick_xml::{
 };
 use tempfile::NamedTempFile;
 
-use super::{Commands, Sink, body};
+use super::{
+    Commands, Sink, body,
+    shelf::{Kept, Shelf},
+    words,
+};
 use crate::{
     Outcome,
     cli::error::CliError,
-    fleet::{RunEvent, RunEventKind, RunSummary, TargetFinished, TargetId, TargetValue},
+    fleet::{RunEvent, RunEventKind, RunSummary, StepFinished, TargetFinished, TargetId, TargetValue},
 };
 
 /// A JUnit report: a suite that is the run, with a case for each target.
@@ -30,8 +34,19 @@ pub(super) struct Junit {
     cases: BufWriter<File>,
     /// The failed attempts of targets that were begun again: outcome, reason and time.
     attempts: HashMap<TargetId, Vec<(Outcome, String, Duration)>>,
+    /// What the steps gave of targets that have not ended.
+    steps: HashMap<TargetId, Vec<Part>>,
+    shelf: Shelf,
     counts: Counts,
     commands: Arc<Commands>,
+}
+
+/// What a step gave.
+struct Part {
+    /// The step, and how it ended.
+    title: String,
+    stdout: Kept,
+    stderr: Kept,
 }
 
 #[derive(Default)]
@@ -64,7 +79,28 @@ impl Junit {
         }
         let cases = BufWriter::new(tempfile::tempfile().map_err(unwritable)?);
         let commands = Arc::clone(commands);
-        Ok(Self { path: path.to_owned(), cases, attempts: HashMap::new(), counts: Counts::default(), commands })
+        let (attempts, steps) = (HashMap::new(), HashMap::new());
+        let (shelf, counts) = (Shelf::default(), Counts::default());
+        Ok(Self { path: path.to_owned(), cases, attempts, steps, shelf, counts, commands })
+    }
+
+    fn step(&mut self, step: &StepFinished) -> io::Result<()> {
+        let value = step.value.as_ref();
+        let ending = body::step_in_words(step.outcome, value, step.error.as_ref());
+        let part = Part {
+            title: format!("== {}: {ending}\n", words::one_line(&step.step)),
+            stdout: self.shelf.keep(value.map(body::text).unwrap_or_default())?,
+            stderr: self.shelf.keep(stderr(value).into())?,
+        };
+        self.steps.entry(step.target.clone()).or_default().push(part);
+        Ok(())
+    }
+
+    fn forget(&mut self, target: &TargetId) {
+        for Part { stdout, stderr, .. } in self.steps.remove(target).into_iter().flatten() {
+            self.shelf.drop(stdout);
+            self.shelf.drop(stderr);
+        }
     }
 
     fn case(&mut self, target: &TargetFinished) -> io::Result<()> {
@@ -92,13 +128,16 @@ impl Junit {
             };
             problem(&mut xml, name, outcome, &reason)?;
         }
-        if let Some(value) = &target.value {
-            text(&mut xml, "system-out", &body::text(value))?;
-            if let TargetValue::Command(result) = value {
-                text(&mut xml, "system-err", &result.stderr)?;
+        match self.steps.get(&target.target) {
+            Some(parts) => output_of_steps(&mut xml, parts, &self.shelf)?,
+            None => {
+                let value = target.value.as_ref();
+                text(&mut xml, "system-out", &value.map(body::text).unwrap_or_default())?;
+                text(&mut xml, "system-err", stderr(value))?;
             }
         }
         xml.write_event(Event::End(BytesEnd::new("testcase")))?;
+        self.forget(&target.target);
         self.cases.write_all(b"\n")
     }
 
@@ -113,7 +152,7 @@ impl Junit {
             let mut suite = BytesStart::new(name);
             suite.push_attribute((
                 "name",
-                if name == "testsuite" { clean(&self.commands.all) } else { "wsfleet".into() }.as_ref(),
+                if name == "testsuite" { clean(self.commands.of_all()) } else { "wsfleet".into() }.as_ref(),
             ));
             for (name, count) in self.counts.each(name == "testsuite") {
                 suite.push_attribute((name, count.to_string().as_str()));
@@ -153,8 +192,10 @@ impl Sink for Junit {
                 let reason = body::reason(target).unwrap_or_default();
                 let attempts = self.attempts.entry(target.target.clone()).or_default();
                 attempts.push((target.outcome, reason, target.duration));
+                self.forget(&target.target);
                 Ok(())
             }
+            RunEventKind::StepFinished(step) => self.step(step),
             RunEventKind::TargetFinished(target) => self.case(target),
             RunEventKind::RunFinished(summary) => self.finish(event, summary),
             _ => Ok(()),
@@ -205,6 +246,36 @@ fn problem<W: Write>(xml: &mut Writer<W>, name: &str, outcome: Outcome, reason: 
     xml.write_event(Event::Empty(element))
 }
 
+/// What the steps of a job wrote to one of the streams, each below its title; of stderr only those that wrote something.
+fn output_of_steps<W: Write>(xml: &mut Writer<W>, parts: &[Part], shelf: &Shelf) -> io::Result<()> {
+    let all = parts.iter().map(|part| (part, &part.stdout));
+    titled(xml, "system-out", all, shelf)?;
+    let with_stderr = parts.iter().map(|part| (part, &part.stderr)).filter(|(_, text)| !text.is_empty());
+    titled(xml, "system-err", with_stderr, shelf)
+}
+
+fn titled<'a, W: Write>(
+    xml: &mut Writer<W>,
+    name: &str,
+    texts: impl Iterator<Item = (&'a Part, &'a Kept)>,
+    shelf: &Shelf,
+) -> io::Result<()> {
+    let mut texts = texts.peekable();
+    if texts.peek().is_none() {
+        return Ok(());
+    }
+    xml.write_event(Event::Start(BytesStart::new(name)))?;
+    // One after the other: together they may be large.
+    for (part, text) in texts {
+        let text = shelf.read(text)?;
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        for piece in [&*part.title, &*text, end] {
+            xml.write_event(Event::Text(BytesText::new(&clean(piece))))?;
+        }
+    }
+    xml.write_event(Event::End(BytesEnd::new(name)))
+}
+
 fn text<W: Write>(xml: &mut Writer<W>, name: &str, content: &str) -> io::Result<()> {
     if content.is_empty() {
         return Ok(());
@@ -212,6 +283,13 @@ fn text<W: Write>(xml: &mut Writer<W>, name: &str, content: &str) -> io::Result<
     xml.write_event(Event::Start(BytesStart::new(name)))?;
     xml.write_event(Event::Text(BytesText::new(&clean(content))))?;
     xml.write_event(Event::End(BytesEnd::new(name)))
+}
+
+fn stderr(value: Option<&TargetValue>) -> &str {
+    match value {
+        Some(TargetValue::Command(result)) => &result.stderr,
+        _ => "",
+    }
 }
 
 /// A text with the replacement character for each character that XML can not hold, even escaped.
@@ -248,7 +326,7 @@ mod tests {
     fn a_report_of_every_kind_of_case() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("junit.xml");
-        let commands = Arc::new(Commands { all: "make <test> && \"x\"".into(), jobs: HashMap::new() });
+        let commands = Arc::new(Commands::same("make <test> && \"x\""));
         let mut junit = Junit::create(&path, &commands).unwrap();
         let RunEventKind::TargetFinished(mut flaky) = sample::ran("w3", 0, "fine ]]>\n", "") else { unreachable!() };
         flaky.attempt = 2;

@@ -4,6 +4,7 @@
 //! is what the terminal shows meanwhile.
 
 mod body;
+mod commands;
 mod fold;
 mod human;
 mod joblog;
@@ -20,27 +21,25 @@ mod resume;
 #[cfg(test)]
 mod sample;
 mod screen;
+mod shelf;
 mod spill;
 mod summary;
 mod words;
 
 use std::{
-    collections::HashMap,
     io::{self, IsTerminal as _},
     path::PathBuf,
     sync::Arc,
 };
 
+pub(super) use commands::Commands;
 pub(super) use progress::{Progress, Watch};
 pub(super) use relay::{Outlet, Relay, Unwritten};
 pub(super) use resume::Resume;
 pub(super) use screen::Screen;
 
 use super::{args::ColorWhen, error::CliError};
-use crate::{
-    RunSpec,
-    fleet::{Job, RunEvent, RunEventKind, TargetId, TargetValue, WORKSPACE, Work},
-};
+use crate::fleet::{RunEvent, RunEventKind, TargetId, TargetValue};
 
 /// Takes the events of a run, in order.
 pub(super) trait Sink {
@@ -80,8 +79,6 @@ pub(super) struct Style {
     pub(super) layout: Layout,
     /// In the order of the targets.
     pub(super) keep_order: bool,
-    /// Whether the operation is a command, whose fields then are those of JSON.
-    pub(super) command: bool,
     pub(super) joblog: Option<PathBuf>,
     /// Whether lines are added to a joblog that is there.
     pub(super) append_joblog: bool,
@@ -107,7 +104,7 @@ impl Style {
     ) -> Result<Vec<Outlet>, CliError> {
         let live = self.layout == Layout::Live;
         let outlet = |what: String, takes_output, sink| Outlet { what, takes_output, sink, temporary: None };
-        let mut outlets = vec![outlet("stdout".to_owned(), live, self.stdout(targets, screen))];
+        let mut outlets = vec![outlet("stdout".to_owned(), live, self.stdout(commands, targets, screen))];
         if let Some(file) = &self.joblog {
             let sink = joblog::Joblog::open(file, self.append_joblog, commands)?;
             outlets.push(outlet(file.display().to_string(), false, Box::new(sink)));
@@ -124,53 +121,15 @@ impl Style {
         Ok(outlets)
     }
 
-    fn stdout(&self, targets: &[Arc<str>], screen: &Screen) -> Box<dyn Sink + Send> {
+    fn stdout(&self, commands: &Arc<Commands>, targets: &[Arc<str>], screen: &Screen) -> Box<dyn Sink + Send> {
         let (out, err) = (screen::Above::stdout(screen), screen::Above::stderr(screen));
         let sink: Box<dyn Sink + Send> = if self.json {
-            Box::new(json::JsonLines::new(out, self.command))
+            Box::new(json::JsonLines::new(out, Arc::clone(commands)))
         } else {
             let paints = (paint::Paint::new(self.color, &io::stdout()), paint::Paint::new(self.color, &io::stderr()));
             Box::new(human::Human::new(out, err, paints, self.layout))
         };
         if self.keep_order { Box::new(ordered::Ordered::new(sink, targets)) } else { sink }
-    }
-}
-
-/// What a run does on which target, in words.
-#[derive(Debug)]
-pub(super) struct Commands {
-    /// On all targets that are not jobs.
-    all: String,
-    /// What the steps of each job do.
-    jobs: HashMap<String, String>,
-}
-
-impl Commands {
-    /// The words for a run.
-    pub(super) fn of_run(spec: &RunSpec) -> Self {
-        // In full, whatever its steps are called: by this a job is known again.
-        let steps = |job: &Job| job.plan(WORKSPACE).join("; ");
-        let jobs = match &spec.work {
-            Work::Each(_) => HashMap::new(),
-            Work::Jobs(jobs) => {
-                jobs.iter().filter_map(|job| job.name.as_ref().map(|name| (name.clone(), steps(job)))).collect()
-            }
-        };
-        Self { all: spec.describe(), jobs }
-    }
-
-    /// The words for a target that is no job.
-    pub(super) fn of_all(&self) -> &str {
-        &self.all
-    }
-
-    /// The words for a job; `None` for one that was not there at the start.
-    pub(super) fn of_job(&self, job: &str) -> Option<&str> {
-        self.jobs.get(job).map(String::as_str)
-    }
-
-    fn of(&self, target: &TargetId) -> &str {
-        target.job.as_deref().and_then(|job| self.of_job(job)).unwrap_or(&self.all)
     }
 }
 

@@ -10,13 +10,13 @@ use std::{
 };
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Commands, Sink, json, target_of};
+use super::{Commands, Sink, body, json};
 use crate::{
-    Outcome, OutputStream,
+    CommandResult, Outcome, OutputStream,
     cli::error::CliError,
-    fleet::{RunEvent, RunEventKind, TargetFinished, TargetId, TargetValue},
+    fleet::{RunEvent, RunEventKind, StepFinished, TargetFinished, TargetId, TargetValue},
 };
 
 /// What stays as it is in the name of a folder.
@@ -31,9 +31,23 @@ pub(super) struct Results {
     /// Where folders are made before they are moved to their place; removed at the end.
     partial: tempfile::TempDir,
     names: Names,
-    /// The targets that have written something in this attempt.
-    written: HashSet<TargetId>,
+    /// What there is of targets that have not ended, in this attempt.
+    gathered: HashMap<TargetId, Gathered>,
     commands: Arc<Commands>,
+}
+
+/// What there is of a target that has not ended.
+#[derive(Default)]
+struct Gathered {
+    has_folder: bool,
+    /// Whether the output of the step that runs is written as it comes.
+    follows: bool,
+    /// How many bytes of the output of commands are in the files.
+    kept: u64,
+    /// How many bytes its commands wrote to stdout and stderr; `None` where none has ended.
+    written: Option<(u64, u64)>,
+    /// How its steps ended, where it has several.
+    steps: Vec<Value>,
 }
 
 impl Results {
@@ -52,7 +66,7 @@ impl Results {
             check_place(&place).map_err(|error| CliError::usage(format!("--results: {error}")))?;
         }
         let commands = Arc::clone(commands);
-        Ok(Self { folder: folder.to_owned(), partial, names, written: HashSet::new(), commands })
+        Ok(Self { folder: folder.to_owned(), partial, names, gathered: HashMap::new(), commands })
     }
 
     /// What is left behind when the program leaves at once.
@@ -60,44 +74,78 @@ impl Results {
         self.partial.path()
     }
 
-    fn append(&mut self, target: &TargetId, stream: OutputStream, text: &str) -> io::Result<()> {
+    /// Adds to what a target has written, and makes its folder with the first piece.
+    fn append(&mut self, target: &TargetId, name: &str, text: &str) -> io::Result<()> {
         let folder = self.partial.path().join(self.names.of(target.label()));
-        if self.written.insert(target.clone()) {
+        let gathered = self.gathered.entry(target.clone()).or_default();
+        if !gathered.has_folder {
             fs::create_dir_all(&folder)?;
+            gathered.has_folder = true;
         }
-        let name = match stream {
-            OutputStream::Stdout => "stdout",
-            OutputStream::Stderr => "stderr",
-        };
         // Opened for each piece: thousands of targets may write at once.
         OpenOptions::new().create(true).append(true).open(folder.join(name))?.write_all(text.as_bytes())
     }
 
-    fn forget(&mut self, target: &TargetId) -> io::Result<()> {
-        if self.written.remove(target) {
-            fs::remove_dir_all(self.partial.path().join(self.names.of(target.label())))?;
+    fn output(&mut self, target: &TargetId, stream: OutputStream, text: &str) -> io::Result<()> {
+        let name = match stream {
+            OutputStream::Stdout => "stdout",
+            OutputStream::Stderr => "stderr",
+        };
+        self.append(target, name, text)?;
+        if let Some(gathered) = self.gathered.get_mut(target) {
+            gathered.kept += text.len() as u64;
+            gathered.follows = true;
         }
         Ok(())
     }
 
+    /// Adds what came of a step, or of a target that has none, and was not written as it came.
+    fn result(&mut self, target: &TargetId, value: Option<&TargetValue>) -> io::Result<()> {
+        let Some(value) = value else { return Ok(()) };
+        let gathered = self.gathered.entry(target.clone()).or_default();
+        let follows = std::mem::take(&mut gathered.follows);
+        let TargetValue::Command(result) = value else {
+            return self.append(target, "stdout", &body::text(value));
+        };
+        let (stdout, stderr) = gathered.written.unwrap_or_default();
+        gathered.written = Some((stdout + result.stdout_bytes, stderr + result.stderr_bytes));
+        if !follows {
+            self.output(target, OutputStream::Stdout, &result.stdout)?;
+            self.output(target, OutputStream::Stderr, &result.stderr)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &StepFinished) -> io::Result<()> {
+        self.result(&step.target, step.value.as_ref())?;
+        let gathered = self.gathered.entry(step.target.clone()).or_default();
+        gathered.follows = false;
+        gathered.steps.push(meta_of_step(step));
+        Ok(())
+    }
+
+    fn forget(&mut self, target: &TargetId) -> io::Result<()> {
+        match self.gathered.remove(target) {
+            Some(gathered) if gathered.has_folder => {
+                fs::remove_dir_all(self.partial.path().join(self.names.of(target.label())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn finish(&mut self, event: &RunEvent, target: &TargetFinished) -> io::Result<()> {
+        let has_steps = self.gathered.get(&target.target).is_some_and(|gathered| !gathered.steps.is_empty());
+        if !has_steps {
+            self.result(&target.target, target.value.as_ref())?;
+        }
+        // Both files are there, also when nothing was written.
+        self.append(&target.target, "stdout", "")?;
+        self.append(&target.target, "stderr", "")?;
+        let gathered = self.gathered.remove(&target.target).unwrap_or_default();
         let name = self.names.of(target.target.label()).to_owned();
         let made = self.partial.path().join(&name);
-        let followed = self.written.remove(&target.target);
-        fs::create_dir_all(&made)?;
-        if !followed {
-            let stdout = target.value.as_ref().map(super::body::text).unwrap_or_default();
-            fs::write(made.join("stdout"), stdout.as_bytes())?;
-            if let Some(TargetValue::Command(result)) = &target.value {
-                fs::write(made.join("stderr"), &result.stderr)?;
-            }
-        }
-        let size = |name: &str| -> io::Result<u64> {
-            Ok(OpenOptions::new().create(true).append(true).open(made.join(name))?.metadata()?.len())
-        };
-        let (stdout, stderr) = (size("stdout")?, size("stderr")?);
         let mut meta = File::create(made.join("meta.json"))?;
-        serde_json::to_writer_pretty(&mut meta, &self.meta(event, target, stdout + stderr))?;
+        serde_json::to_writer_pretty(&mut meta, &self.meta(event, target, gathered))?;
         meta.write_all(b"\n")?;
         let place = self.folder.join(&name);
         check_place(&place)?;
@@ -108,13 +156,9 @@ impl Results {
         fs::rename(made, place)
     }
 
-    fn meta(&self, event: &RunEvent, target: &TargetFinished, kept: u64) -> serde_json::Value {
-        let command = match &target.value {
-            Some(TargetValue::Command(result)) => Some(result),
-            _ => None,
-        };
-        let written = command.map(|result| result.stdout_bytes + result.stderr_bytes);
-        json!({
+    fn meta(&self, event: &RunEvent, target: &TargetFinished, gathered: Gathered) -> Value {
+        let command = command_of(target.value.as_ref());
+        let mut meta = json!({
             "schema": 1,
             "run_id": event.run_id,
             "workspace": target.target.workspace,
@@ -126,12 +170,40 @@ impl Results {
             "finished": event.time,
             "duration_ms": json::millis(target.duration),
             "attempt": target.attempt,
-            "stdout_bytes": command.map(|result| result.stdout_bytes),
-            "stderr_bytes": command.map(|result| result.stderr_bytes),
+            "stdout_bytes": gathered.written.map(|(stdout, _)| stdout),
+            "stderr_bytes": gathered.written.map(|(_, stderr)| stderr),
             // Whether the files beside this one have less than was written.
-            "truncated": written.is_some_and(|written| written > kept),
+            "truncated": gathered.written.is_some_and(|(stdout, stderr)| stdout + stderr > gathered.kept),
             "error": target.error.as_ref().map(json::error),
-        })
+        });
+        if !gathered.steps.is_empty() {
+            meta["steps"] = gathered.steps.into();
+        }
+        meta
+    }
+}
+
+/// How a step of a job ended, without what it wrote.
+fn meta_of_step(step: &StepFinished) -> Value {
+    let command = command_of(step.value.as_ref());
+    json!({
+        "step": step.step,
+        "index": step.index,
+        "finally": step.finally,
+        "outcome": step.outcome,
+        "exit_code": command.map(|result| result.exit_code),
+        "timeout_occurred": command.is_some_and(|result| result.timeout_occurred),
+        "duration_ms": json::millis(step.duration),
+        "stdout_bytes": command.map(|result| result.stdout_bytes),
+        "stderr_bytes": command.map(|result| result.stderr_bytes),
+        "error": step.error.as_ref().map(json::error),
+    })
+}
+
+fn command_of(value: Option<&TargetValue>) -> Option<&CommandResult> {
+    match value {
+        Some(TargetValue::Command(result)) => Some(result),
+        _ => None,
     }
 }
 
@@ -159,8 +231,9 @@ fn check_place(place: &Path) -> io::Result<()> {
 impl Sink for Results {
     fn event(&mut self, event: &RunEvent, _: u8) -> io::Result<()> {
         match &event.kind {
-            RunEventKind::Output { target, stream, text } => self.append(target, *stream, text),
-            RunEventKind::TargetRetried(_) => target_of(&event.kind).map_or(Ok(()), |target| self.forget(target)),
+            RunEventKind::Output { target, stream, text } => self.output(target, *stream, text),
+            RunEventKind::StepFinished(step) => self.step(step),
+            RunEventKind::TargetRetried(target) => self.forget(&target.target),
             // What was never begun has no results, and may have some of an earlier run.
             RunEventKind::TargetFinished(target) if target.outcome != Outcome::Skipped => self.finish(event, target),
             _ => Ok(()),
@@ -232,7 +305,7 @@ mod tests {
     }
 
     fn results(folder: &Path) -> Results {
-        let commands = Arc::new(Commands { all: "cmd".into(), jobs: HashMap::new() });
+        let commands = Arc::new(Commands::same("cmd"));
         Results::create(folder, &commands, &["w1".into(), "w2".into()]).unwrap()
     }
 

@@ -13,6 +13,17 @@ pub(in crate::cli) struct Resume {
     ended: HashMap<(String, String), Outcome>,
     /// The commands of those that failed last, in the order in which they are first met.
     failed_commands: Vec<String>,
+    /// Whether jobs of a file are among those that failed last.
+    has_failed_jobs: bool,
+}
+
+/// Why a joblog is not taken.
+#[derive(Debug, PartialEq, Eq)]
+enum Wrong {
+    /// A line, counted from 1, is none of a joblog.
+    Line(usize, String),
+    /// A line was written by another subcommand than `run`.
+    OfOperation(usize, String),
 }
 
 impl Resume {
@@ -40,40 +51,53 @@ impl Resume {
             note(&format!("the last line of {} is half-written and ignored", path.display()));
         }
         let text = std::str::from_utf8(&bytes[..whole]).map_err(|error| unreadable(&error))?;
-        Self::parse(text).map(Some).map_err(|(line, reason)| {
-            let name = path.display();
-            CliError::usage(format!(
+        let name = path.display();
+        Self::parse(text).map(Some).map_err(|wrong| match wrong {
+            Wrong::Line(line, reason) => CliError::usage(format!(
                 "{name}:{line}: not a line of a joblog: {reason}; correct it, or give another file with --joblog"
-            ))
+            )),
+            Wrong::OfOperation(line, operation) => CliError::usage(format!(
+                "{name}:{line}: this joblog was written by wsfleet {operation}, and only what wsfleet run did is carried \
+                 out again from a joblog: give that of a run with --joblog, or repeat the {operation} for the targets that \
+                 failed, with -w"
+            )),
         })
     }
 
-    /// Reads whole lines; an error comes with the number of its line.
-    fn parse(text: &str) -> Result<Self, (usize, String)> {
+    /// Reads whole lines.
+    fn parse(text: &str) -> Result<Self, Wrong> {
         let mut resume = Self::default();
         let mut failed = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             if number == 1 {
                 if line != HEADER {
-                    return Err((1, "the first line is not the header of a joblog of this program".to_owned()));
+                    return Err(Wrong::Line(
+                        1,
+                        "the first line is not the header of a joblog of this program".to_owned(),
+                    ));
                 }
                 continue;
             }
-            let entry = Entry::parse(line).map_err(|reason| (number, reason))?;
+            let entry = Entry::parse(line).map_err(|reason| Wrong::Line(number, reason))?;
+            if entry.operation != "run" {
+                return Err(Wrong::OfOperation(number, entry.operation));
+            }
             let is_job = entry.job.is_some();
             let key = (entry.job.unwrap_or(entry.workspace), entry.command);
-            // What a job does is told in words, which no shell takes.
-            if entry.outcome != Outcome::Succeeded && !is_job {
-                failed.push(key.clone());
+            if entry.outcome != Outcome::Succeeded {
+                failed.push((key.clone(), is_job));
             }
             resume.ended.insert(key, entry.outcome);
         }
-        for (target, command) in failed {
-            let outcome = resume.ended.get(&(target, command.clone()));
-            if outcome.is_some_and(|outcome| *outcome != Outcome::Succeeded)
-                && resume.failed_commands.last() != Some(&command)
-                && !resume.failed_commands.contains(&command)
-            {
+        for (key, is_job) in failed {
+            if resume.ended.get(&key).is_none_or(|outcome| *outcome == Outcome::Succeeded) {
+                continue;
+            }
+            let (_, command) = key;
+            if is_job {
+                // What a job does is told in words, which no shell takes.
+                resume.has_failed_jobs = true;
+            } else if resume.failed_commands.last() != Some(&command) && !resume.failed_commands.contains(&command) {
                 resume.failed_commands.push(command);
             }
         }
@@ -86,11 +110,16 @@ impl Resume {
         self.ended.get(&(target.to_owned(), command.to_owned())).copied()
     }
 
-    /// The one command of all targets that failed.
+    /// The one command of all targets that failed; `None` when none failed.
     ///
     /// # Errors
-    /// When none failed, or they are of several commands.
+    /// When they are of several commands, or jobs.
     pub(in crate::cli) fn failed_command(&self) -> Result<Option<&str>, CliError> {
+        if self.has_failed_jobs {
+            return Err(CliError::usage(
+                "--retry-failed: jobs of a file are among what failed in the joblog: give that file, with --jobs FILE",
+            ));
+        }
         match &self.failed_commands[..] {
             [] => Ok(None),
             [command] => Ok(Some(command)),
@@ -109,10 +138,10 @@ mod tests {
     use super::*;
 
     fn line(host: &str, command: &str, outcome: &str) -> String {
-        format!("1\t{host}\t1.0\t1.0\t0\t0\t0\t0\t{command}\t{outcome}\t\n")
+        format!("1\t{host}\t1.0\t1.0\t0\t0\t0\t0\t{command}\t{outcome}\t\trun\n")
     }
 
-    fn parse(lines: &[String]) -> Result<Resume, (usize, String)> {
+    fn parse(lines: &[String]) -> Result<Resume, Wrong> {
         Resume::parse(&format!("{HEADER}\n{}", lines.concat()))
     }
 
@@ -143,11 +172,27 @@ mod tests {
             (line("a", "x\\", "failed"), "escape"),
         ];
         for (wrong, said) in wrong {
-            let (number, reason) = parse(&[line("a", "x", "failed"), wrong]).unwrap_err();
-            assert_eq!(number, 3);
+            let Wrong::Line(3, reason) = parse(&[line("a", "x", "failed"), wrong]).unwrap_err() else {
+                panic!("{said}")
+            };
             assert!(reason.contains(said), "{reason}");
         }
-        assert_eq!(Resume::parse("Seq\tHost\n").unwrap_err().0, 1);
+        assert!(matches!(Resume::parse("Seq\tHost\n"), Err(Wrong::Line(1, _))));
         assert!(Resume::parse("").is_ok());
+    }
+
+    #[test]
+    fn what_other_subcommands_did_is_no_command() {
+        let upload = line("a", "upload to /tmp/x", "failed").replace("\trun\n", "\tupload\n");
+        let wrong = parse(&[line("a", "x", "failed"), upload]).unwrap_err();
+        assert_eq!(wrong, Wrong::OfOperation(3, "upload".to_owned()));
+    }
+
+    #[test]
+    fn jobs_that_failed_ask_for_their_file() {
+        let job = |outcome: &str| line("a", "make; finally: rm x", outcome).replace("\t\trun\n", "\tjob-1\trun\n");
+        let resume = parse(&[job("failed")]).unwrap();
+        assert!(resume.failed_command().unwrap_err().to_string().contains("--jobs FILE"));
+        assert_eq!(parse(&[job("failed"), job("succeeded")]).unwrap().failed_command().unwrap(), None);
     }
 }

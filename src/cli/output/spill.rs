@@ -48,3 +48,11 @@ impl Spill {
         }
     }
 }
+
+#[cfg(test)]
+impl Place {
+    /// So many bytes from there on.
+    pub(super) const fn at(offset: u64, len: usize) -> Self {
+        Self { offset, len }
+    }
+}

@@ -1,10 +1,10 @@
-use std::io::Write;
+use std::{collections::HashSet, io::Write};
 
 use super::{body, paint::Paint, words};
 use crate::{
     Outcome,
     cli::exit,
-    fleet::{CancelReason, RunSummary, TargetFinished, TargetValue},
+    fleet::{CancelReason, RunSummary, StepFinished, TargetFinished, TargetId, TargetValue},
 };
 
 /// How many failures are told one by one.
@@ -19,7 +19,8 @@ pub(super) struct Summary {
     failures: Vec<(String, Outcome, String)>,
     more_failures: usize,
     flaky: Vec<String>,
-    cut: usize,
+    /// The targets of which output is missing.
+    cut: HashSet<TargetId>,
 }
 
 impl Summary {
@@ -35,10 +36,19 @@ impl Summary {
         if target.outcome == Outcome::Succeeded && target.attempt > 1 && self.flaky.len() <= MOST_FLAKY {
             self.flaky.push(target.target.label().to_owned());
         }
-        if let Some(TargetValue::Command(result)) = &target.value
+        self.note_output(&target.target, target.value.as_ref());
+    }
+
+    /// Takes note of a step that ended.
+    pub(super) fn note_step(&mut self, step: &StepFinished) {
+        self.note_output(&step.target, step.value.as_ref());
+    }
+
+    fn note_output(&mut self, target: &TargetId, value: Option<&TargetValue>) {
+        if let Some(TargetValue::Command(result)) = value
             && body::left_out(result).is_some()
         {
-            self.cut += 1;
+            self.cut.insert(target.clone());
         }
     }
 
@@ -55,8 +65,8 @@ impl Summary {
             let named = &self.flaky[..self.flaky.len().min(MOST_FLAKY)];
             let _ = writeln!(err, "flaky, succeeded after another try: {}{more}", named.join(", "));
         }
-        if self.cut > 0 {
-            let what = words::count(self.cut as u64, "target");
+        if !self.cut.is_empty() {
+            let what = words::count(self.cut.len() as u64, "target");
             let _ = writeln!(
                 err,
                 "{}",
