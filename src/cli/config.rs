@@ -70,7 +70,7 @@ pub(super) fn parse(args: &[OsString]) -> Result<Cli, Stop> {
     let cli = Cli::from_arg_matches(&matches)?;
     if let Some(file) = find(&cli) {
         let config = Config::load(&file).map_err(Stop::Configuration)?;
-        let command = config.apply(command).map_err(Stop::Configuration)?;
+        let command = config.apply(command, &matches).map_err(Stop::Configuration)?;
         matches = command.try_get_matches_from(args).map_err(|error| Stop::Configuration(config.blame(&error)))?;
     }
     let mut cli = Cli::from_arg_matches(&matches)?;
@@ -159,8 +159,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Gives the command the file's defaults.
-    fn apply(&self, mut command: Command) -> Result<Command, CliError> {
+    /// Gives the command the file's defaults, but those that contradict what is given without the file.
+    fn apply(&self, mut command: Command, given: &ArgMatches) -> Result<Command, CliError> {
         for setting in &self.settings {
             let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
             if matches!(setting.value, Value::Table(_)) {
@@ -186,6 +186,9 @@ impl Config {
                 let mut result = Ok(());
                 command = command.mut_subcommand(name, |sub| {
                     let Some(id) = option(&sub, &setting.key) else { return sub };
+                    if given.subcommand().is_some_and(|(_, given)| contradicts(&sub, &id, given)) {
+                        return sub;
+                    }
                     sub.mut_arg(id, |arg| match self.defaults(setting, &arg) {
                         Ok(Some(values)) => arg.default_values(values),
                         Ok(None) => arg,
@@ -273,6 +276,20 @@ impl Config {
         };
         self.wrong(setting.offset, format!("`{long}` can not be `{}`: {reason}", value.escape_debug()))
     }
+}
+
+/// Whether an option can not be used together with one that is given, and nearer than the file.
+fn contradicts(command: &Command, id: &str, given: &ArgMatches) -> bool {
+    let Some(arg) = command.get_arguments().find(|arg| arg.get_id() == id) else { return false };
+    let is_given = |other: &clap::Arg| {
+        let other = other.get_id().as_str();
+        given.ids().any(|id| id == other)
+            && matches!(given.value_source(other), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+    };
+    let conflict = |one: &clap::Arg, other: &clap::Arg| {
+        command.get_arg_conflicts_with(one).iter().any(|arg| arg.get_id() == other.get_id())
+    };
+    command.get_arguments().any(|other| (conflict(arg, other) || conflict(other, arg)) && is_given(other))
 }
 
 /// The id of a subcommand's option.

@@ -161,7 +161,7 @@ impl Interrupt {
         if let Some(fleet) = fleet.clone() {
             wait_for(async move { fleet.suspend().await });
         }
-        if let Err(error) = screen.aside(|| kill_process(getpid(), Signal::STOP)) {
+        if let Err(error) = screen.aside(stop_this_process) {
             log::warn!("can not stop: {error}");
         }
         if let Some(fleet) = fleet {
@@ -188,6 +188,25 @@ impl State {
         }
         process::exit(i32::from(exit::INTERRUPTED))
     }
+}
+
+/// Stops this process, and returns when it was let go on.
+///
+/// Sending the signal returns a little before it takes effect, in which time the screen would be drawn again: what tells of
+/// the end is the signal that lets the process go on.
+fn stop_this_process() -> io::Result<()> {
+    let stop = || {
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        runtime.block_on(async {
+            let mut going_on = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
+            kill_process(getpid(), Signal::STOP)?;
+            let _ = tokio::time::timeout(PATIENCE, going_on.recv()).await;
+            Ok(())
+        })
+    };
+    // A thread of its own: whoever calls this is in a runtime already.
+    let thread = thread::Builder::new().name("wsfleet-stopping".to_owned()).spawn(stop)?;
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that stops panicked")))
 }
 
 /// Prints lines above what is drawn. A terminal that takes nothing must not hold up the next signal.

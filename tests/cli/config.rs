@@ -37,6 +37,24 @@ fn a_switch_and_paths_can_be_set() {
 }
 
 #[test]
+fn what_contradicts_the_command_line_is_left_aside() {
+    let place = Place::new();
+    place.file("c.toml", "fold = true\nkeep-order = true\n");
+    let run = |flags: &[&str]| {
+        let args = [&["run", "--local", "2", "--config", "c.toml", "-e", "W={workspace}"], flags];
+        place.run(&[&args.concat()[..], &["--", "[ $W != local-1 ] || sleep 0.3; echo hi"]].concat()).expect(0)
+    };
+    assert_eq!(run(&[]).stdout, "== local-1,local-2 (2): succeeded, exit 0\nhi\n");
+    assert_eq!(run(&["--tag"]).stdout, "local-1: hi\nlocal-2: hi\n");
+    let seq: Vec<u64> = run(&["--json"]).json().iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+    assert!(seq.is_sorted(), "lines of JSON come as they happen: {seq:?}");
+    place.file("c.toml", "json = true\n");
+    assert_eq!(run(&["-b"]).stdout, "== local-1,local-2 (2): succeeded, exit 0\nhi\n");
+    place.file("c.toml", "json = true\nkeep-order = true\n");
+    assert!(run(&[]).json().iter().map(|line| line["seq"].as_u64().unwrap()).is_sorted());
+}
+
+#[test]
 fn what_is_wrong_in_the_file_is_told_with_its_line() {
     let place = Place::new();
     for (text, line, parts) in [

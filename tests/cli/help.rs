@@ -33,3 +33,18 @@ fn messages_for_wrong_command_lines() {
     }
     insta::assert_snapshot!("messages", said);
 }
+
+/// The exit codes that a text lists, at the beginning of lines or in the first column of a table.
+fn codes(text: &str) -> Vec<&str> {
+    let words = text.lines().filter_map(|line| line.trim_start_matches("| ").split_whitespace().next());
+    words.filter(|word| word.parse::<u8>().is_ok()).collect()
+}
+
+#[test]
+fn the_documentation_has_the_exit_codes_of_the_help() {
+    let help = Place::new().run(&["run", "--help"]).expect(0).stdout;
+    let (_, help) = help.split_once("Exit codes:").unwrap();
+    let page = include_str!("../../docs/fleet.md").split_once("## Exit codes").unwrap().1;
+    assert_eq!(codes(help), ["0", "1", "2", "3", "4", "5", "6", "7", "130"]);
+    assert_eq!(codes(page.split_once("## Events").unwrap().0), codes(help));
+}

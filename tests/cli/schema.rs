@@ -152,13 +152,17 @@ fn every_subcommand_prints_lines_of_the_schema() {
     let targets = format!("{},http://127.0.0.1:1", agent.url);
     let remote = place.path().join("remote").display().to_string();
     let missing = place.path().join("missing").display().to_string();
-    let run = |words: &[&str]| {
+    let run_to = |code, words: &[&str]| {
         let mut args = vec![words[0], "-w", &targets, "--json"];
         args.extend(&words[1..]);
-        lines(&place, &args, 4)
+        lines(&place, &args, code)
     };
+    let run = |words: &[&str]| run_to(4, words);
     run(&["run", "--stream", "--trace-tag", "a=b", "--", "echo out; echo err >&2; exit 3"]);
-    run(&["run", "--retries", "1", "--max-fail", "1", "-f", "1", "--slow-after", "1ms", "--", "sleep 0.1; false"]);
+    run_to(
+        7,
+        &["run", "--retries", "1", "--max-fail", "1", "-f", "1", "--slow-after", "1ms", "--", "sleep 0.1; false"],
+    );
     for (words, field) in [
         (&["upload", "file", &remote][..], "file_size"),
         (&["download", &remote, "here/{workspace}"], "file_size"),

@@ -65,8 +65,22 @@ fn output_that_was_cut_is_told_loudly() {
     assert!(ended.stdout.contains("output cut to"), "{}", ended.stdout);
     assert!(ended.stdout.contains("bytes left out]") && ended.stdout.ends_with("\n1000\n"), "{}", ended.stdout);
     ended.says(&["output of 1 target was cut: raise --max-output"]);
+    // The line that says so is longer than what it stands for.
+    let little =
+        Place::new().run(&["run", "--local", "1", "--max-output", "10", "--", "printf 123456789012"]).expect(0);
+    assert!(little.stdout.contains("output cut to 10 of 12 bytes"), "{}", little.stdout);
+    little.says(&["output of 1 target was cut"]);
     let none = Place::new().run(&["run", "--local", "1", "--max-output", "0", "--", "seq 1 1000"]).expect(0);
     assert_eq!(none.stdout.lines().count(), 1, "{}", none.stdout);
+}
+
+#[test]
+fn targets_without_an_answer_are_folded_too() {
+    let ended = Place::new().run(&["run", "-w", "http://127.0.0.[1-3]:1", "-b", "--", "true"]).expect(4);
+    assert_eq!(ended.stdout, "== 127.0.0.1:1,127.0.0.2:1,127.0.0.3:1 (3): unreachable\n");
+    // Each with its own reason.
+    ended
+        .says(&["127.0.0.1:1: unreachable: cannot connect to 127.0.0.1:1", "127.0.0.3:1: unreachable: cannot connect"]);
 }
 
 /// A script that takes longer on the first workspaces.

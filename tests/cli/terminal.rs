@@ -185,7 +185,9 @@ fn it_stops_and_goes_on_as_the_shell_says() {
     terminal.press("wsfleet run --local 1 --color never -- 'sleep 2; echo d''one'\n");
     terminal.wait_for("running: local-1");
     terminal.press(CTRL_Z);
-    terminal.wait_for("Stopped");
+    let stopping = terminal.wait_for("Stopped");
+    let (_, last_drawn) = stopping.rsplit_once("local-1").unwrap_or(("", "\x1b["));
+    assert!(last_drawn.contains("\x1b["), "what was drawn last is not cleared: {stopping:?}");
     terminal.press("echo st''ill\n");
     terminal.wait_for("still\r\n");
     // Longer than the display takes to be drawn anew.

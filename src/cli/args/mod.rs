@@ -118,7 +118,8 @@ Exit codes:
   3    a command ran out of time, or the run did
   4    a workspace could not be used (unreachable, unauthorized, gone, rejected, server_error,
        protocol_error, outcome_unknown)
-  5    a command failed or was stopped, or stdout was closed before everything was written (as by head)
+  5    a command failed or was stopped, or stdout was closed before everything was written (as by
+       head)
   6    no workspace was selected
   7    targets were skipped because too many had failed
   130  interrupted

@@ -39,6 +39,8 @@ pub(super) fn ending_in_words(target: &TargetFinished) -> String {
 /// The same of a step.
 pub(super) fn step_in_words(outcome: Outcome, value: Option<&TargetValue>, error: Option<&WorkspaceError>) -> String {
     match value {
+        // Each of them has its own address in its reason.
+        None if outcome == Outcome::Unreachable => outcome.name().to_owned(),
         None => reason_of(outcome, None, error).unwrap_or_else(|| outcome.name().to_owned()),
         // Round trips differ, and so do the local paths of downloads.
         Some(TargetValue::Alive(_)) => outcome.name().to_owned(),
@@ -139,9 +141,26 @@ fn error_in_words(error: &WorkspaceError) -> String {
 
 /// How much output is missing, if any is.
 pub(super) fn left_out(result: &CommandResult) -> Option<String> {
-    let kept = (result.stdout.len() + result.stderr.len()) as u64;
+    if !result.truncated {
+        return None;
+    }
+    let missing = missing(&result.stdout, result.stdout_bytes) + missing(&result.stderr, result.stderr_bytes);
     let written = result.stdout_bytes + result.stderr_bytes;
-    (result.truncated && written > kept).then(|| format!("output cut to {kept} of {written} bytes"))
+    (missing > 0).then(|| format!("output cut to {} of {written} bytes", written - missing))
+}
+
+/// How many of the bytes that were written are not in a text. The line that says so there counts for nothing, and is told
+/// from one that the command wrote by its number.
+fn missing(text: &str, written: u64) -> u64 {
+    const END: &str = " bytes left out]\n";
+    let left_out = |at: usize| {
+        let number = text[at + 2..].split_once(END)?.0;
+        let line = (2 + number.len() + END.len()) as u64;
+        let missing = number.parse::<u64>().ok()?;
+        (missing.checked_add(text.len() as u64)? == written + line).then_some(missing)
+    };
+    let told = text.match_indices("\n[").find_map(|(at, _)| left_out(at));
+    told.unwrap_or_else(|| written.saturating_sub(text.len() as u64))
 }
 
 fn change(change: &GitChange) -> String {
@@ -210,6 +229,27 @@ mod tests {
         assert_eq!(headline_with(Outcome::Succeeded, TargetValue::File(file)), "w1: succeeded, 1 byte to /b, 1.5 s");
         let alive = TargetValue::Alive(Duration::from_micros(1500));
         assert_eq!(headline_with(Outcome::Succeeded, alive), "w1: succeeded, 1.5 ms");
+    }
+
+    #[test]
+    fn what_is_missing_is_what_was_left_out_and_not_the_line_that_says_so() {
+        let cut = |stdout: &str, stdout_bytes, stderr: &str, stderr_bytes| {
+            let result = command(0, stdout, stderr);
+            left_out(&CommandResult { truncated: true, stdout_bytes, stderr_bytes, ..result })
+        };
+        let told = |kept: u64, written: u64| Some(format!("output cut to {kept} of {written} bytes"));
+        assert_eq!(cut("abcde\n[41 bytes left out]\nvwxyz", 51, "", 0), told(10, 51));
+        // Less was left out than the line is long.
+        assert_eq!(cut("abcde\n[2 bytes left out]\nvwxyz", 12, "", 0), told(10, 12));
+        assert_eq!(cut("", 51, "e", 1), told(1, 52));
+        let faked = "a\n[7 bytes left out]\n\n[41 bytes left out]\nvwxyz";
+        assert_eq!(
+            cut(faked, faked.len() as u64 + 41 - 21, "", 0),
+            told(faked.len() as u64 - 21, faked.len() as u64 + 20)
+        );
+        // What was never read is not known to be longer.
+        assert_eq!(cut("abc", 3, "", 0), None);
+        assert_eq!(cut("\n[é\n[1 bytes", 13, "", 0), told(12, 13));
     }
 
     #[test]

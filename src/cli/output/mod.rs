@@ -129,7 +129,8 @@ impl Style {
             let paints = (paint::Paint::new(self.color, &io::stdout()), paint::Paint::new(self.color, &io::stderr()));
             Box::new(human::Human::new(out, err, paints, self.layout))
         };
-        if self.keep_order { Box::new(ordered::Ordered::new(sink, targets)) } else { sink }
+        // Lines of JSON are streamed: who reads them knows the targets of each.
+        if self.keep_order && !self.json { Box::new(ordered::Ordered::new(sink, targets)) } else { sink }
     }
 }
 
