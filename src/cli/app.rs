@@ -104,6 +104,7 @@ fn run_command(mut args: RunArgs) -> Result<u8, CliError> {
     if args.run_output.stream {
         style.layout = output::Layout::Live;
     }
+    operation::check_stdin(&args)?;
     let rest = Rest::load(&args)?;
     style.append_joblog = rest.is_some();
     // Each job of a file has its own command; what is left of them is told when they are read.

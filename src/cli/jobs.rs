@@ -9,11 +9,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{
-    args::{RunArgs, parse_duration},
-    error::CliError,
-    operation,
-};
+use super::{args::parse_duration, error::CliError, operation};
 use crate::{
     RunOperation, Selector, WorkspaceConfig,
     fleet::{JOB, Job, JobPlace, JobStep, WORKSPACE, file_name},
@@ -102,16 +98,8 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, 
 }
 
 /// The jobs of a file, all of them checked. Commands have the settings of `template` where they have none of their own.
-pub(super) fn load(
-    file: &Path,
-    template: &ExecuteCommand,
-    args: &RunArgs,
-    configs: &[WorkspaceConfig],
-) -> Result<Vec<Job>, CliError> {
+pub(super) fn load(file: &Path, template: &ExecuteCommand, configs: &[WorkspaceConfig]) -> Result<Vec<Job>, CliError> {
     let from_stdin = file.as_os_str() == "-";
-    if let (true, Some(other)) = (from_stdin, args.targets.reading_stdin().first()) {
-        return Err(CliError::usage(format!("--jobs - and {other} both read stdin: put one of them into a file")));
-    }
     let name = if from_stdin { "stdin".to_owned() } else { file.display().to_string() };
     let text = read(file, from_stdin).map_err(|reason| CliError::usage(format!("can not read {name}: {reason}")))?;
     let mut check = Check::new(template, configs);

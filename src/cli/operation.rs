@@ -36,6 +36,18 @@ impl From<RunOperation> for Prepared {
     }
 }
 
+/// Refuses two options that both read stdin; to be called before one of them has.
+pub(super) fn check_stdin(args: &RunArgs) -> Result<(), CliError> {
+    let from_stdin = args.jobs.as_ref().is_some_and(|file| file.as_os_str() == "-").then_some("--jobs -");
+    let of_run = from_stdin.or(args.stdin.then_some("--stdin"));
+    match (of_run, args.targets.reading_stdin().first()) {
+        (Some(one), Some(other)) => {
+            Err(CliError::usage(format!("{one} and {other} both read stdin: put one of them into a file")))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn run(args: &RunArgs, configs: &[WorkspaceConfig]) -> Result<Prepared, CliError> {
     if args.move_lost_jobs && args.jobs.is_none() {
         return Err(CliError::usage(
@@ -45,7 +57,7 @@ pub(super) fn run(args: &RunArgs, configs: &[WorkspaceConfig]) -> Result<Prepare
     let spec = match &args.jobs {
         Some(file) => {
             let template = command(args, String::new())?;
-            RunSpec::jobs(Selector::all(), super::jobs::load(file, &template, args, configs)?)
+            RunSpec::jobs(Selector::all(), super::jobs::load(file, &template, configs)?)
         }
         None => {
             let text = args.words.join(" ");
@@ -100,9 +112,6 @@ fn command(args: &RunArgs, text: String) -> Result<ExecuteCommand, CliError> {
         command = command.with_secret_env(&secret.name, secret_value(secret)?);
     }
     if args.stdin {
-        if let Some(other) = args.targets.reading_stdin().first() {
-            return Err(CliError::usage(format!("--stdin and {other} both read stdin: put one of them into a file")));
-        }
         command = command.with_stdin(read_stdin()?);
     }
     Ok(command)

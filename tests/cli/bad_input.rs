@@ -321,3 +321,15 @@ fn an_agent_for_everybody_needs_a_key() {
     Place::new().run(&["agent", "--port", &port]).expect(1).says(&["cannot listen", &port]);
     Place::new().run(&["agent", "--root", "/nowhere/at/all"]).expect(2).says(&["/nowhere/at/all"]);
 }
+
+#[test]
+fn stdin_is_read_by_one_option() {
+    let place = Place::new();
+    for (args, one, other) in [
+        (&["run", "-w", "-", "--stdin", "--", "cat"][..], "--stdin", "-w -"),
+        (&["run", "--inventory", "-", "-a", "--jobs", "-"], "--jobs -", "--inventory -"),
+    ] {
+        // Also when nothing comes from there.
+        place.run(args).expect(2).says(&[one, other, "put one of them into a file"]);
+    }
+}

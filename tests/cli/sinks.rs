@@ -188,6 +188,7 @@ fn what_can_not_be_written_is_told_before_anything_runs() {
     for (flag, path) in [("--joblog", "none/log"), ("--junit", "none/x.xml"), ("--junit", "."), ("--results", "file")] {
         let ended = place.run(&["run", "--local", "1", flag, path, "--", "touch ran"]).expect(2);
         assert_eq!(ended.stdout, "");
+        assert!(!ended.stderr.contains(".tmp"), "{}", ended.stderr);
         ended.says(&[flag, path]);
     }
     for args in

@@ -115,7 +115,7 @@ impl Fold {
     /// Prints the groups, the largest first.
     pub(super) fn print<O: Write, E: Write>(&mut self, to: &mut Streams<O, E>) -> io::Result<()> {
         let mut groups: Vec<Group> = self.groups.drain().map(|(_, group)| group).collect();
-        groups.iter_mut().for_each(|group| group.names.sort_unstable());
+        groups.iter_mut().for_each(|group| group.names.sort_by(|a, b| words::order_of(a).cmp(&words::order_of(b))));
         groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.names.cmp(&b.names)));
         for group in groups {
             let more = if group.count > group.names.len() { ",..." } else { "" };

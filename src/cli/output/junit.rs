@@ -12,6 +12,7 @@ use quick_xml::{
     Writer,
     events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event},
 };
+use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 
 use super::{
@@ -74,7 +75,8 @@ impl Junit {
         if is_special(path) {
             drop(File::options().read(true).write(true).open(path).map_err(unwritable)?);
         } else {
-            // Told before the run rather than after it.
+            // Told before the run rather than after it, without the name of a temporary file where that is possible.
+            access(folder_of(path), Access::WRITE_OK | Access::EXEC_OK).map_err(|error| unwritable(error.into()))?;
             drop(NamedTempFile::new_in(folder_of(path)).map_err(unwritable)?);
         }
         let cases = BufWriter::new(tempfile::tempfile().map_err(unwritable)?);

@@ -39,6 +39,20 @@ pub(super) fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
+/// By what names are put in order: numbers within them by their value, so that `node2` comes before `node10`.
+pub(super) fn order_of(name: &str) -> Vec<(&str, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let (text, after) = rest.split_at(rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len()));
+        let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        // No number comes first, one that is too large last.
+        parts.push((text, if end == 0 { 0 } else { after[..end].parse().unwrap_or(u64::MAX) }));
+        rest = &after[end..];
+    }
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +75,13 @@ mod tests {
     fn a_text_of_others_stays_on_its_line() {
         assert_eq!(one_line("a\nb\u{1b}[2J"), "a b\\u{1b}[2J");
         assert_eq!(one_line("plain ü"), "plain ü");
+    }
+
+    #[test]
+    fn numbers_in_names_are_numbers() {
+        let mut names = ["node10", "node2", "a", "node", "10.0.0.10:80", "10.0.0.9:80", "n99999999999999999999", ""];
+        names.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
+        assert_eq!(names, ["", "10.0.0.9:80", "10.0.0.10:80", "a", "n99999999999999999999", "node", "node2", "node10"]);
     }
 
     #[test]
