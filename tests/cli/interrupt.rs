@@ -16,6 +16,14 @@ fn start(place: &Place, args: &[&str]) -> Child {
     place.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+/// Starts it with a stdout that nobody reads: from before its start on, and not when some other child that is just being
+/// started has let go of it.
+fn start_without_reader(place: &Place, args: &[&str]) -> Child {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    place.command(args).stdout(writer).stderr(Stdio::piped()).spawn().unwrap()
+}
+
 fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
@@ -130,16 +138,12 @@ fn a_reader_that_went_away_is_one_code_however_far_the_run_had_come() {
             let mut args = vec!["run", "--local", "2"];
             args.extend(flags);
             args.extend(["--", &words]);
-            let mut child = start(&place, &args);
-            drop(child.stdout.take());
-            let ended = Ended::wait(child).expect(5);
+            let ended = Ended::wait(start_without_reader(&place, &args)).expect(5);
             assert_eq!(ended.stderr, "");
         }
     }
-    // Also where it is no command, and where the file is another than stdout.
-    let mut child = start(&place, &["ping", "--local", "2"]);
-    drop(child.stdout.take());
-    Ended::wait(child).expect(5);
+    // Also where it is no command.
+    Ended::wait(start_without_reader(&place, &["ping", "--local", "2"])).expect(5);
 }
 
 #[test]
@@ -154,9 +158,7 @@ fn lists_and_help_end_quietly_without_a_reader() {
         &["run", "--help"],
         &["completion", "bash"],
     ] {
-        let mut child = start(&place, args);
-        drop(child.stdout.take());
-        let ended = Ended::wait(child).expect(0);
+        let ended = Ended::wait(start_without_reader(&place, args)).expect(0);
         assert!(!ended.stderr.contains("panicked") && !ended.stderr.contains("ipe"), "{}", ended.stderr);
     }
 }
@@ -179,9 +181,8 @@ fn an_interrupt_counts_also_when_nobody_reads() {
 fn targets_that_a_closed_output_skips_were_stopped() {
     let place = Place::new();
     let script = "yes | head -c 1000000; exec sleep 600";
-    let mut child = start(&place, &["run", "--local", "2", "-f", "1", "--stream", "--", script]);
-    drop(child.stdout.take());
-    Ended::wait(child).expect(5);
+    let args = ["run", "--local", "2", "-f", "1", "--stream", "--", script];
+    Ended::wait(start_without_reader(&place, &args)).expect(5);
 }
 
 /// The memory of a process, in bytes.
