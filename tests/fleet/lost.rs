@@ -1,6 +1,6 @@
 //! Jobs whose workspaces are killed or removed in the middle.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use workspace_fleet::{
     Connection, Outcome, RunSpec, Selector, WorkspaceConfig,
@@ -9,12 +9,14 @@ use workspace_fleet::{
 };
 
 use crate::{
-    sandboxes::{PATIENCE, Sandboxes, count, end_of, events, eventually, finished, most_at_once, summary},
+    sandboxes::{Sandboxes, count, end_of, eventually, finished, most_at_once, summary},
     servers::Agent,
     support::processes,
 };
 
-const JOBS: usize = 500;
+/// Longer than so many jobs take on a machine that has much else to do.
+const LONG: Duration = Duration::from_secs(180);
+
 const LOST: usize = 5;
 
 fn run(command: impl Into<String>) -> JobStep {
@@ -65,7 +67,7 @@ fn kill_all_in(agent: &Agent) {
     }
 }
 
-async fn happened(moves: bool) -> (Sandboxes, Vec<RunEvent>) {
+async fn happened(count: usize, moves: bool) -> (Sandboxes, Vec<RunEvent>) {
     let sandboxes = Sandboxes::start(40 - LOST).await;
     for folder in ["ran", "out"] {
         fs::create_dir(sandboxes.shared(folder)).unwrap();
@@ -73,14 +75,15 @@ async fn happened(moves: bool) -> (Sandboxes, Vec<RunEvent>) {
     let mut agents: Vec<_> = (0..LOST).map(|_| Agent::start(&[])).collect();
     for (number, agent) in agents.iter().enumerate() {
         let config = WorkspaceConfig::new(format!("lost{number}"), Connection::new(&agent.url()).unwrap());
-        let outage = std::time::Duration::from_secs(if number < 2 { 2 } else { 30 });
+        let outage = Duration::from_secs(if number < 2 { 2 } else { 30 });
         sandboxes.fleet.add(config.with_max_outage(outage)).await.unwrap();
     }
-    let jobs = (0..JOBS).map(|number| job(&sandboxes, number)).collect::<Vec<_>>();
+    let jobs = (0..count).map(|number| job(&sandboxes, number)).collect::<Vec<_>>();
     let spec = RunSpec::jobs(Selector::all(), jobs).with_fanout(40).with_move_lost_jobs(moves);
-    let happened = tokio::spawn(events(sandboxes.fleet.run(spec)));
-    tokio::time::timeout(PATIENCE, lose(&sandboxes, &mut agents)).await.unwrap();
-    let happened = happened.await.unwrap();
+    let happened = tokio::spawn(futures::StreamExt::collect::<Vec<_>>(sandboxes.fleet.run(spec)));
+    lose(&sandboxes, &mut agents).await;
+    let happened = tokio::time::timeout(LONG, happened).await.expect("the run does not end").unwrap();
+    assert_eq!(summary(&happened).total, count);
     for workspace in (0..40 - LOST).map(|number| format!("w{number}")) {
         assert_eq!(most_at_once(&happened, |name| name == workspace), 1);
     }
@@ -89,7 +92,7 @@ async fn happened(moves: bool) -> (Sandboxes, Vec<RunEvent>) {
 
 /// Checks that every other job ran once, to its own end, and left its log.
 fn check_others(sandboxes: &Sandboxes, happened: &[RunEvent], lost: &[&str]) {
-    for number in 0..JOBS {
+    for number in 0..summary(happened).total {
         let name = format!("j{number}");
         if lost.contains(&&*name) {
             continue;
@@ -104,7 +107,7 @@ fn check_others(sandboxes: &Sandboxes, happened: &[RunEvent], lost: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_of_lost_workspaces_end_as_lost_and_the_others_do_not_notice() {
-    let (sandboxes, happened) = happened(false).await;
+    let (sandboxes, happened) = happened(500, false).await;
     let mut lost = Vec::new();
     for target in finished(&happened).into_iter().filter(|target| target.target.workspace.starts_with("lost")) {
         let error = target.error.as_ref().unwrap_or_else(|| panic!("without a reason: {target:?}"));
@@ -121,7 +124,7 @@ async fn jobs_of_lost_workspaces_end_as_lost_and_the_others_do_not_notice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_of_lost_workspaces_are_repeated_elsewhere_when_asked_for() {
-    let (sandboxes, happened) = happened(true).await;
+    let (sandboxes, happened) = happened(100, true).await;
     assert_eq!(count(&happened, |event| matches!(event, RunEventKind::TargetRetried(_))), LOST);
     assert!(finished(&happened).iter().all(|target| target.target.workspace.starts_with('w')));
     check_others(&sandboxes, &happened, &[]);
