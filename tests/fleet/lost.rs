@@ -50,7 +50,7 @@ async fn lose(sandboxes: &Sandboxes, agents: &mut [Agent]) {
             continue;
         }
         agent.kill();
-        kill_all_in(agent);
+        eventually("something survives", || !kill_all_in(agent)).await;
         // Two stay away; behind the address of the others is a new sandbox.
         if number >= 2 {
             agent.restart();
@@ -58,13 +58,15 @@ async fn lose(sandboxes: &Sandboxes, agents: &mut [Agent]) {
     }
 }
 
-/// Kills what runs in the agent's directory.
-fn kill_all_in(agent: &Agent) {
-    for process in processes::running_in(&agent.root()) {
+/// Kills what runs in the agent's directory, and says whether there was anything.
+fn kill_all_in(agent: &Agent) -> bool {
+    let processes = processes::running_in(&agent.root());
+    for process in &processes {
         let pid = process.split(':').next().and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
         // It may have ended.
         let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
     }
+    !processes.is_empty()
 }
 
 async fn happened(count: usize, moves: bool) -> (Sandboxes, Vec<RunEvent>) {

@@ -240,6 +240,8 @@ fn learn(core: &Rc<Core>, info: &ServerInfo, asked: Instant) {
                 || (doubtful && now.may_be_younger_than(watched.at, attendant.base))
         }),
     };
+    // One that starts fast may have taken the place of the one that started a command before either was asked.
+    let restarted = restarted || info.instance_id.as_deref().is_some_and(|instance| core.feed.has_of_another(instance));
     if restarted || moved {
         restart::resolve(core, now, Reason { restarted, moved });
     }

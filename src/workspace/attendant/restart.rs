@@ -109,7 +109,7 @@ async fn settle(core: &Rc<Core>, suspects: Vec<WatchedCommand>, server: &Identit
     // What a server has an event or a process of was not lost if that server has run all the time.
     let lost = suspects.iter().zip(&traces).filter(|(suspect, trace)| match trace {
         Trace::Alive => false,
-        Trace::Orphan | Trace::Event => server.may_be_younger_than(suspect.at, base),
+        Trace::Orphan | Trace::Event => reason.restarted && server.may_be_younger_than(suspect.at, base),
         Trace::None => true,
     });
     let same_sandbox = traces.iter().any(|trace| *trace != Trace::None);

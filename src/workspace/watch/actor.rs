@@ -92,6 +92,8 @@ pub(crate) struct Started {
     pub(crate) server_time: Timestamp,
     /// How long the start took.
     pub(crate) round_trip: Duration,
+    /// Which start of which server started it, where servers tell.
+    pub(crate) instance: Option<String>,
     /// Whether it was found after its start had been forbidden: it may yet turn out not to have run.
     pub(crate) may_be_superseded: bool,
 }
