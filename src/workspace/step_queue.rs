@@ -70,7 +70,10 @@ impl StepQueue {
     }
 
     /// Takes the next place, for a step that is part of something that has begun, or for one that is not.
-    pub(crate) fn enter(&self, under_way: bool) -> Result<impl Future<Output = Result<Permit, Refused>> + use<>, Refused> {
+    pub(crate) fn enter(
+        &self,
+        under_way: bool,
+    ) -> Result<impl Future<Output = Result<Permit, Refused>> + use<>, Refused> {
         let (sender, turn) = oneshot::channel();
         let mut state = self.0.borrow_mut();
         if !state.door.lets_in(under_way) {

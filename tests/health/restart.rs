@@ -112,7 +112,8 @@ async fn a_command_whose_sandbox_was_replaced_at_once_does_not_hang() {
     for _ in 0..3 {
         let mut agent = Agent::start(&[]);
         let (fleet, workspace) = workspace(&agent.url(), |config| config).await;
-        let running = tokio::spawn(workspace.execute_command(ExecuteCommand::new("exec sleep 1000").with_timeout(None)));
+        let running =
+            tokio::spawn(workspace.execute_command(ExecuteCommand::new("exec sleep 1000").with_timeout(None)));
         assert!(eventually(PATIENCE, || agent.commands() > 0).await);
         agent.kill();
         kill_all_in(&agent);

@@ -169,12 +169,7 @@ struct Driver<'a> {
 }
 
 impl<'a> Driver<'a> {
-    async fn run_to_the_end(
-        &mut self,
-        mut added: mpsc::Receiver<Job>,
-        cancelled: &CancellationToken,
-        ends: &Ends,
-    ) {
+    async fn run_to_the_end(&mut self, mut added: mpsc::Receiver<Job>, cancelled: &CancellationToken, ends: &Ends) {
         let (mut open, mut cancel_seen, mut drain_seen) = (true, false, false);
         self.dispatcher.set_open(true);
         if cancelled.is_cancelled() || ends.stop.is_cancelled() {
