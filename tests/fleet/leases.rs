@@ -8,7 +8,7 @@ use workspace_fleet::{
 };
 
 use crate::{
-    sandboxes::{PATIENCE, Sandboxes, end_of, events, eventually, outcome_of, stdout, summary},
+    sandboxes::{PATIENCE, Sandboxes, end_of, events, eventually, stdout, summary},
     support::proxy::{Fault, Proxy},
 };
 
@@ -171,23 +171,6 @@ async fn an_upload_that_ran_out_of_time_is_waited_for_and_does_not_cost_the_run_
     assert_eq!(stdout(end_of(&happened, "next")), "text", "the upload had ended");
     sandboxes.end().await;
     agent.stop().await;
-}
-
-#[tokio::test]
-async fn a_job_does_not_meet_what_a_stopped_one_has_left_running() {
-    let sandboxes = Sandboxes::start(1).await;
-    let left = sandboxes.shared("left.pid").display().to_string();
-    // It takes a KILL, which comes a second after the TERM.
-    let first = format!(
-        "setsid sh -c 'trap \"\" TERM; echo $$ >{left}.part; mv {left}.part {left}; while :; do sleep 0.05; done' & sleep 1000"
-    );
-    let second = format!("grep -q sh /proc/$(cat {left})/cmdline && exit 7; true");
-    let job = |command: String| Job::new([JobStep::new(RunOperation::Execute(ExecuteCommand::new(command)))]);
-    let jobs = [job(first).with_timeout(Duration::from_secs(2)), job(second).with_name("next")];
-    let happened = events(sandboxes.fleet.run(RunSpec::jobs(Selector::all(), jobs))).await;
-    assert_eq!(outcome_of(&happened, "next"), Outcome::Succeeded, "{happened:?}");
-    assert_eq!(summary(&happened).outcomes.get(Outcome::TimedOut), 1);
-    sandboxes.end().await;
 }
 
 #[tokio::test]
