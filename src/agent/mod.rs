@@ -16,7 +16,7 @@
 //! - `order` never repeats; text is never cut inside a character; output appears at the latest 100 ms after it was written.
 //! - Stop and timeout end every process of a command, also those that left its session.
 //! - A start with the header `Idempotency-Key: <32 hex digits>` seen before answers with the first command.
-//! - `/server_info` has an `instance_id`, which is new at each start.
+//! - `/server_info` and the answer to the start of a command have an `instance_id`, which is new at each start.
 //! - Uploads appear whole or not at all; git tells names as they are.
 //! - An event socket that does not read is closed and holds up nobody.
 //! - Commands read from `/dev/null` and do not inherit `WSFLEET_*`.

@@ -98,7 +98,7 @@ const fn code_of_cancellation(reason: CancelReason) -> u8 {
     match reason {
         CancelReason::MaxFailWait | CancelReason::MaxFailImmediate => MAX_FAIL_REACHED,
         CancelReason::GlobalTimeout => COMMAND_TIMED_OUT,
-        CancelReason::Cancelled => COMMAND_FAILED,
+        CancelReason::Drained | CancelReason::Cancelled => COMMAND_FAILED,
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
     fn the_decision_table_of_the_documentation_has_these_codes() {
         let lines = include_str!("../../docs/fleet.md").lines();
         let mut rows = 0;
-        for line in lines.skip_while(|line| !line.starts_with("| what happens |")).skip(2).take(4) {
+        for line in lines.skip_while(|line| !line.starts_with("| what happens |")).skip(2).take(5) {
             let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
             let reason: CancelReason = serde_json::from_str(&cells[3].replace('`', "\"")).unwrap();
             let interrupted = reason == CancelReason::Cancelled;
@@ -197,7 +197,7 @@ mod tests {
             assert_eq!(ended.exit_code().to_string(), cells[4], "{line}");
             rows += 1;
         }
-        assert_eq!(rows, 4);
+        assert_eq!(rows, 5);
     }
 
     #[test]

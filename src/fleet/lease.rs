@@ -2,24 +2,21 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     rc::Rc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix::{Addr, Message};
-use tokio::sync::{Notify, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     FleetSupervisor, Selector,
     lease_table::{Answer, Asked, LeaseTable, Taken, Ticket, Token},
 };
-use crate::{ErrorKind, Failure, RemoteWorkspace, messages::WhatGoesOn};
+use crate::{ErrorKind, Failure, RemoteWorkspace};
 
-/// How long the commands of a workspace may take to end after its lease was given back.
+/// How long what was begun under a lease may take to end after it was given back.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(30);
-
-/// The time between two looks at a workspace that is to get free.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Takes a workspace for somebody alone.
 #[derive(Message)]
@@ -36,8 +33,8 @@ pub(crate) struct Acquire {
 pub(crate) struct Release {
     name: String,
     token: Token,
-    /// When the lease began.
-    since: Instant,
+    /// What was begun on its behalf.
+    work: TaskTracker,
     /// Why nobody is to get it.
     quarantine: Option<String>,
 }
@@ -51,7 +48,7 @@ pub(crate) struct Restore(pub(crate) String);
 pub(crate) struct LeaseGuard {
     name: String,
     token: Token,
-    since: Instant,
+    work: TaskTracker,
     supervisor: Addr<FleetSupervisor>,
     /// Whether the workspace is nobody's when the guard is dropped.
     pub(crate) quarantine_on_drop: bool,
@@ -63,10 +60,15 @@ impl LeaseGuard {
         &self.name
     }
 
+    /// Counts what is begun on its behalf.
+    pub(crate) fn work(&self) -> TaskTracker {
+        self.work.clone()
+    }
+
     /// Gives the workspace back, or to nobody. Returns when that is done.
     pub(crate) async fn give_back(mut self, quarantine: Option<String>) {
         self.given_back = true;
-        let release = Release { name: self.name.clone(), token: self.token, since: self.since, quarantine };
+        let release = Release { name: self.name.clone(), token: self.token, work: self.work.clone(), quarantine };
         // A fleet that has ended has no leases.
         let _ = self.supervisor.send(release).await;
     }
@@ -82,7 +84,7 @@ impl Drop for LeaseGuard {
         } else {
             self.quarantine_on_drop.then(|| "its holder was dropped".to_owned())
         };
-        let release = Release { name: self.name.clone(), token: self.token, since: self.since, quarantine };
+        let release = Release { name: self.name.clone(), token: self.token, work: self.work.clone(), quarantine };
         self.supervisor.do_send(release);
     }
 }
@@ -94,8 +96,6 @@ pub(crate) struct Leases {
     waiting: RefCell<HashMap<Ticket, oneshot::Sender<RunLease>>>,
     /// How many may wait before those that have gone are looked for.
     prune_at: RefCell<usize>,
-    /// Tells runs that a workspace came into quarantine.
-    quarantines: Notify,
     /// Whether the fleet is being drained or has ended.
     ended: Cell<bool>,
 }
@@ -105,7 +105,8 @@ pub(crate) struct RunLease {
     leases: Rc<Leases>,
     name: String,
     token: Token,
-    since: Instant,
+    /// What was begun on its behalf and has not ended.
+    work: TaskTracker,
     held: bool,
 }
 
@@ -185,24 +186,8 @@ impl Leases {
 
     /// Waits in line for one workspace. `None` when it was removed or is in quarantine, or the fleet ends.
     pub(super) fn line_up(self: &Rc<Self>, name: &str) -> impl Future<Output = Option<RunLease>> + use<> {
-        let (leases, name) = (self.clone(), name.to_owned());
-        let asked = self.table.borrow_mut().ask_for(&name);
-        let lease = self.answer_to(asked);
-        async move {
-            tokio::pin!(lease);
-            loop {
-                let quarantined = leases.quarantines.notified();
-                tokio::pin!(quarantined);
-                quarantined.as_mut().enable();
-                if leases.table.borrow().is_quarantined(&name) {
-                    return None;
-                }
-                tokio::select! {
-                    lease = &mut lease => return lease,
-                    () = quarantined => {}
-                }
-            }
-        }
+        let asked = self.table.borrow_mut().ask_for(name);
+        self.answer_to(asked)
     }
 
     pub(super) fn restore(self: &Rc<Self>, name: &str) -> bool {
@@ -215,7 +200,7 @@ impl Leases {
     /// Where every lease begins.
     fn lease(self: &Rc<Self>, name: String, token: Token) -> RunLease {
         log::debug!("{name}: leased");
-        RunLease { leases: self.clone(), name, token, since: Instant::now(), held: true }
+        RunLease { leases: self.clone(), name, token, work: TaskTracker::new(), held: true }
     }
 
     /// Where every lease ends.
@@ -223,9 +208,10 @@ impl Leases {
         log::debug!("{name}: no longer leased");
         match quarantine {
             Some(reason) => {
-                if self.table.borrow_mut().quarantine(name, token, reason.clone()) {
+                let told = self.table.borrow_mut().quarantine(name, token, reason.clone());
+                if let Some(told) = told {
                     log::warn!("{name} is given to nobody until it is restored: {reason}");
-                    self.quarantines.notify_waiters();
+                    self.answer(told);
                 }
             }
             None => {
@@ -272,12 +258,24 @@ impl RunLease {
         self.leases.end_lease(&self.name, self.token, Some(reason));
     }
 
-    /// Gives the workspace back when nothing goes on there any more that was begun while it was held.
-    pub(crate) fn give_back_when_idle(mut self, address: Addr<RemoteWorkspace>) {
+    /// Counts what is begun on its behalf.
+    pub(crate) fn work(&self) -> TaskTracker {
+        self.work.clone()
+    }
+
+    /// Gives the workspace back when all has ended that was begun on its behalf.
+    pub(crate) fn give_back(mut self) {
+        if self.work.is_empty() {
+            return;
+        }
         self.held = false;
-        let release =
-            Release { name: std::mem::take(&mut self.name), token: self.token, since: self.since, quarantine: None };
-        actix_rt::spawn(self::release(self.leases.clone(), Some(address), release));
+        let release = Release {
+            name: std::mem::take(&mut self.name),
+            token: self.token,
+            work: self.work.clone(),
+            quarantine: None,
+        };
+        actix_rt::spawn(self::release(self.leases.clone(), release));
     }
 
     /// Hands the workspace over to a holder on another thread.
@@ -286,7 +284,7 @@ impl RunLease {
         LeaseGuard {
             name: std::mem::take(&mut self.name),
             token: self.token,
-            since: self.since,
+            work: self.work.clone(),
             supervisor,
             quarantine_on_drop: false,
             given_back: false,
@@ -302,45 +300,14 @@ impl Drop for RunLease {
     }
 }
 
-/// Gives a workspace back when nothing goes on there any more.
-pub(super) async fn release(leases: Rc<Leases>, address: Option<Addr<RemoteWorkspace>>, release: Release) {
-    let Release { name, token, since, mut quarantine } = release;
-    if quarantine.is_none()
-        && let Some(address) = address
-        && !is_idle_in_time(&address, since).await
-    {
+/// Gives a workspace back when all has ended that was begun under its lease. What others do there meanwhile does not count.
+pub(super) async fn release(leases: Rc<Leases>, release: Release) {
+    let Release { name, token, work, mut quarantine } = release;
+    work.close();
+    if quarantine.is_none() && actix_rt::time::timeout(RELEASE_PATIENCE, work.wait()).await.is_err() {
         quarantine = Some(format!("something still went on there {RELEASE_PATIENCE:?} after its lease had ended"));
     }
     leases.end_lease(&name, token, quarantine);
-}
-
-impl Release {
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-/// Waits until a workspace does nothing that it began since then and until now. What others begin meanwhile does not count,
-/// but for steps, which are soon over.
-async fn is_idle_in_time(address: &Addr<RemoteWorkspace>, since: Instant) -> bool {
-    let began = Instant::now();
-    let (mut until, mut was_starting) = (began, true);
-    loop {
-        // One that has ended does nothing.
-        let Ok(goes_on) = address.send(WhatGoesOn { since, until }).await else { return true };
-        if goes_on.steps + goes_on.commands == 0 {
-            return true;
-        }
-        was_starting &= goes_on.steps > 0;
-        if was_starting {
-            // A step that had begun when the lease ended may be about to start a command.
-            until = Instant::now();
-        }
-        if began.elapsed() > RELEASE_PATIENCE {
-            return false;
-        }
-        actix_rt::time::sleep(LOOK_EVERY).await;
-    }
 }
 
 /// What is said to those who asked in vain.

@@ -19,7 +19,7 @@ pub(super) struct LeaseTable {
     /// Those who wait, by what they wait for.
     lines: Vec<Line>,
     /// Those who wait for one workspace, by its name: a line for each of thousands would have to be looked at each time.
-    named: HashMap<String, VecDeque<Ticket>>,
+    named: HashMap<String, NamedLine>,
     added: u64,
     next: u64,
 }
@@ -46,12 +46,31 @@ struct Line {
     picked: usize,
 }
 
+/// Those who wait for one workspace.
+#[derive(Debug, Default)]
+struct NamedLine {
+    /// They wait on while it is in quarantine.
+    patient: VecDeque<Ticket>,
+    /// They do not.
+    impatient: VecDeque<Ticket>,
+}
+
+impl NamedLine {
+    fn lines(&mut self) -> [&mut VecDeque<Ticket>; 2] {
+        [&mut self.patient, &mut self.impatient]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.patient.is_empty() && self.impatient.is_empty()
+    }
+}
+
 /// What became of one who waited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     /// It has this workspace now.
     Granted { ticket: Ticket, name: String, token: Token },
-    /// The last workspace that it could have had was removed.
+    /// The last workspace that it could have had was removed, or the one that it waited for came into quarantine.
     NothingLeft { ticket: Ticket },
 }
 
@@ -65,7 +84,7 @@ pub(super) enum Asked {
     Waiting {
         ticket: Ticket,
     },
-    /// There is no workspace like that.
+    /// There is no workspace like that, or the one that was asked for is in quarantine.
     Nothing,
 }
 
@@ -95,7 +114,8 @@ impl LeaseTable {
     pub(super) fn remove(&mut self, name: &str) -> Vec<Answer> {
         let Some(slot) = self.workspaces.remove(name) else { return Vec::new() };
         self.free.remove(&slot.number);
-        let named = self.named.remove(name).into_iter().flatten();
+        let named = self.named.remove(name).unwrap_or_default();
+        let named = named.patient.into_iter().chain(named.impatient);
         let mut answers: Vec<_> = named.map(|ticket| Answer::NothingLeft { ticket }).collect();
         for line in self.lines.iter_mut().filter(|line| line.selector.picks(name, &slot.labels)) {
             line.picked -= 1;
@@ -109,6 +129,10 @@ impl LeaseTable {
 
     /// Asks for any workspace that the selector picks.
     pub(super) fn ask(&mut self, selector: &Selector) -> Asked {
+        if let Some(name) = selector.only_name() {
+            let picked = self.workspaces.get(name).is_some_and(|slot| selector.picks(name, &slot.labels));
+            return if picked { self.ask_for_one(name, true) } else { Asked::Nothing };
+        }
         let known = |name: &String| self.workspaces.get(name).is_some_and(|slot| selector.picks(name, &slot.labels));
         // A workspace is free only while nobody waits for one like it.
         if let Some((number, name)) = self.free.iter().find(|(_, name)| known(name)) {
@@ -133,17 +157,22 @@ impl LeaseTable {
         Asked::Waiting { ticket }
     }
 
-    /// Asks for one workspace.
+    /// Asks for one workspace, and not for one in quarantine.
     pub(super) fn ask_for(&mut self, name: &str) -> Asked {
+        self.ask_for_one(name, false)
+    }
+
+    fn ask_for_one(&mut self, name: &str, patient: bool) -> Asked {
         match self.take(name) {
-            Taken::Granted(token) => Asked::Granted { name: name.to_owned(), token },
-            Taken::Held | Taken::Quarantined(_) => {
-                let ticket = self.number();
-                self.named.entry(name.to_owned()).or_default().push_back(ticket);
-                Asked::Waiting { ticket }
-            }
-            Taken::Unknown => Asked::Nothing,
+            Taken::Granted(token) => return Asked::Granted { name: name.to_owned(), token },
+            Taken::Held => {}
+            Taken::Quarantined(_) if patient => {}
+            Taken::Quarantined(_) | Taken::Unknown => return Asked::Nothing,
         }
+        let ticket = self.number();
+        let line = self.named.entry(name.to_owned()).or_default();
+        if patient { &mut line.patient } else { &mut line.impatient }.push_back(ticket);
+        Asked::Waiting { ticket }
     }
 
     /// Takes one workspace if it is free.
@@ -164,13 +193,14 @@ impl LeaseTable {
         self.holds(name, token).then(|| self.vacate(name)).flatten()
     }
 
-    /// Takes a workspace from its holder and gives it to nobody.
-    pub(super) fn quarantine(&mut self, name: &str, token: Token, reason: String) -> bool {
-        let holds = self.holds(name, token);
-        if holds && let Some(slot) = self.workspaces.get_mut(name) {
-            slot.state = SlotState::Quarantined(reason);
-        }
-        holds
+    /// Takes a workspace from its holder and gives it to nobody. Those who wait for it alone wait no longer; those who wait
+    /// for any one like it do. `None` when its holder has it no more.
+    pub(super) fn quarantine(&mut self, name: &str, token: Token, reason: String) -> Option<Vec<Answer>> {
+        let slot = self.workspaces.get_mut(name).filter(|slot| slot.state == SlotState::Held(token))?;
+        slot.state = SlotState::Quarantined(reason);
+        let told = self.named.get_mut(name).map(|line| std::mem::take(&mut line.impatient)).unwrap_or_default();
+        self.forget_empty(name);
+        Some(told.into_iter().map(|ticket| Answer::NothingLeft { ticket }).collect())
     }
 
     /// Ends a quarantine. `None` when there is none.
@@ -186,7 +216,7 @@ impl LeaseTable {
         }
         self.lines.retain(|line| !line.waiting.is_empty());
         self.named.retain(|_, waiting| {
-            waiting.retain(|ticket| waits(*ticket));
+            waiting.lines().into_iter().for_each(|line| line.retain(|ticket| waits(*ticket)));
             !waiting.is_empty()
         });
     }
@@ -194,10 +224,6 @@ impl LeaseTable {
     /// Whether there is a workspace of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.workspaces.contains_key(name)
-    }
-
-    pub(super) fn is_quarantined(&self, name: &str) -> bool {
-        self.workspaces.get(name).is_some_and(|slot| matches!(slot.state, SlotState::Quarantined(_)))
     }
 
     fn holds(&self, name: &str, token: Token) -> bool {
@@ -208,7 +234,8 @@ impl LeaseTable {
     fn vacate(&mut self, name: &str) -> Option<Answer> {
         let slot = self.workspaces.get_mut(name)?;
         let fitting = self.lines.iter_mut().filter(|line| line.selector.picks(name, &slot.labels));
-        let lines = fitting.map(|line| &mut line.waiting).chain(self.named.get_mut(name));
+        let named = self.named.get_mut(name).into_iter().flat_map(NamedLine::lines);
+        let lines = fitting.map(|line| &mut line.waiting).chain(named).filter(|line| !line.is_empty());
         let Some(line) = lines.min_by_key(|line| line.front().copied()) else {
             slot.state = SlotState::Free;
             self.free.insert(slot.number, name.to_owned());
@@ -217,12 +244,16 @@ impl LeaseTable {
         let ticket = line.pop_front()?;
         if line.is_empty() {
             self.lines.retain(|line| !line.waiting.is_empty());
-            if self.named.get(name).is_some_and(VecDeque::is_empty) {
-                self.named.remove(name);
-            }
+            self.forget_empty(name);
         }
         let token = self.hold(name);
         Some(Answer::Granted { ticket, name: name.to_owned(), token })
+    }
+
+    fn forget_empty(&mut self, name: &str) {
+        if self.named.get(name).is_some_and(NamedLine::is_empty) {
+            self.named.remove(name);
+        }
     }
 
     fn hold(&mut self, name: &str) -> Token {
@@ -281,8 +312,12 @@ mod tests {
         let mut table = LeaseTable::default();
         table.add("a", labels("gpu"));
         let Taken::Granted(token) = table.take("a") else { panic!() };
-        assert!(table.quarantine("a", token, "dirty".to_owned()));
+        let waits = waiting(table.ask_for("a"));
+        let told = table.quarantine("a", token, "dirty".to_owned());
+        assert_eq!(told, Some(vec![Answer::NothingLeft { ticket: waits }]));
+        assert_eq!(table.quarantine("a", token, "twice".to_owned()), None);
         assert_eq!(table.take("a"), Taken::Quarantined("dirty".to_owned()));
+        assert_eq!(table.ask_for("a"), Asked::Nothing);
         let ticket = waiting(table.ask(&Selector::all()));
         let Some(Some(Answer::Granted { ticket: granted, .. })) = table.restore("a") else { panic!() };
         assert_eq!(granted, ticket);
@@ -331,12 +366,14 @@ mod tests {
             .map(|name| {
                 table.add(name, BTreeMap::new());
                 let Asked::Granted { token, .. } = table.ask_for(name) else { panic!() };
+                waiting(table.ask(&Selector::names([name.clone()])));
                 waiting(table.ask_for(name));
                 token
             })
             .collect();
         let began = std::time::Instant::now();
         for (name, token) in names.iter().zip(held) {
+            let Some(Answer::Granted { token, .. }) = table.release(name, token) else { panic!() };
             assert!(table.release(name, token).is_some());
         }
         assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
@@ -385,7 +422,7 @@ mod tests {
                         answers.extend(table.release(&name, token));
                     },
                     _ => if let Some(token) = held.remove(&name) {
-                        prop_assert!(table.quarantine(&name, token, "dirty".to_owned()));
+                        answers = table.quarantine(&name, token, "dirty".to_owned()).unwrap();
                         quarantined.insert(name);
                     } else if quarantined.remove(&name) {
                         answers.extend(table.restore(&name).unwrap());

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     RemoteWorkspace, Snapshot, WorkspaceConfig,
     client::SharedTls,
-    workspace::{Core, HealthLight, drain, probe_while_idle},
+    workspace::{Core, HealthLight, drain, let_end, probe_while_idle},
 };
 
 thread_local! {
@@ -98,6 +98,13 @@ pub(super) async fn suspend(suspended: bool) {
     }
 }
 
+/// The workspaces of a thread whose work is to end.
+pub(super) struct Draining {
+    /// Each with how many ends of commands were noted before.
+    cores: Vec<(Rc<Core>, usize)>,
+    turned_away: usize,
+}
+
 /// How the work of this thread's workspaces ended.
 #[derive(Default)]
 pub(super) struct Drained {
@@ -106,17 +113,28 @@ pub(super) struct Drained {
     pub(super) unfinished_steps: usize,
 }
 
-/// Drains all workspaces of this thread at once.
-pub(super) async fn drain_all(until: Instant, reason: &str) -> Drained {
+/// Lets nothing begin any more on the workspaces of this thread, but for the further steps of what has begun.
+pub(super) fn begin_drain(reason: &str) -> Draining {
     let cores: Vec<_> = ROSTER.with_borrow(|roster| roster.workspaces.values().cloned().collect());
-    let draining = |core: Rc<Core>| async move { (core.config.name.clone(), drain(core.clone(), until, reason).await) };
-    let mut draining: FuturesUnordered<_> = cores.into_iter().map(draining).collect();
-    let mut all = Drained::default();
-    while let Some((name, drained)) = draining.next().await {
-        all.turned_away += drained.turned_away;
-        all.unfinished_steps += drained.unfinished_steps;
-        all.commands.extend(drained.commands.into_iter().map(|(command_id, end)| DrainedCommand {
-            workspace: name.clone(),
+    let mut draining = Draining { cores: Vec::with_capacity(cores.len()), turned_away: 0 };
+    for core in cores {
+        let (turned_away, noted) = let_end(&core, reason);
+        draining.turned_away += turned_away;
+        draining.cores.push((core, noted));
+    }
+    draining
+}
+
+/// Drains all workspaces of this thread at once.
+pub(super) async fn drain_all(draining: Draining, until: Instant) -> Drained {
+    let mut all = Drained { turned_away: draining.turned_away, ..Drained::default() };
+    let each = |(core, noted): (Rc<Core>, usize)| async move { (drain(core.clone(), until).await, core, noted) };
+    let mut draining: FuturesUnordered<_> = draining.cores.into_iter().map(each).collect();
+    while let Some((unfinished_steps, core, noted)) = draining.next().await {
+        all.unfinished_steps += unfinished_steps;
+        let ends = core.record.ends_since(noted).into_iter();
+        all.commands.extend(ends.map(|(command_id, end)| DrainedCommand {
+            workspace: core.config.name.clone(),
             command_id,
             end: end.into(),
         }));

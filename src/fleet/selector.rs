@@ -109,6 +109,12 @@ impl Selector {
         self.names.iter().flatten().map(String::as_str).filter(move |name| !excluded(name))
     }
 
+    /// The one name that it can pick, if it is made for one.
+    pub(super) fn only_name(&self) -> Option<&str> {
+        let names = self.names.as_ref().filter(|names| names.len() == 1)?;
+        names.first().map(String::as_str)
+    }
+
     fn has_labels(&self) -> bool {
         !self.labels.is_empty() || !self.label_filters.is_empty() || self.not.iter().any(Self::has_labels)
     }

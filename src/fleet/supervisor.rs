@@ -18,7 +18,7 @@ use super::{
     lease::{self, Acquire, LeaseGuard, Leases, Release, Restore},
     placement::{Place, Placement},
     roster,
-    run::{self, Run, RunSpec, Target, Work},
+    run::{self, Ends, Run, RunSpec, Target, Work},
 };
 use crate::{
     ErrorKind, Failure, HealthState, Operation, RemoteWorkspace, Snapshot, WorkspaceConfig, WorkspaceError,
@@ -27,7 +27,8 @@ use crate::{
     workspace::{HealthLight, OnRemove},
 };
 
-/// How long runs may take to report their targets after the fleet's end was asked for.
+/// How long runs may take to carry out `finally` steps and to report their targets after they were stopped because the fleet
+/// ends or its drain has lasted long enough.
 const RUN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The bound of a mailbox until its actor has started and set its own.
@@ -52,8 +53,9 @@ pub(crate) struct FleetSupervisor {
     ending: CancellationToken,
     /// Set when the fleet is drained: nothing is added and no step is taken any more.
     draining: bool,
-    /// The runs that go on.
+    /// The runs that go on, and what ends them.
     runs: TaskTracker,
+    ends: Ends,
     /// The removals that go on.
     removals: TaskTracker,
     /// Takes the arbiters when the supervisor has ended, to be waited for.
@@ -143,6 +145,7 @@ impl FleetSupervisor {
             ending: CancellationToken::new(),
             draining: false,
             runs: TaskTracker::new(),
+            ends: Ends::default(),
             removals: TaskTracker::new(),
             ended: Some(ended),
             gone: CancellationToken::new(),
@@ -345,16 +348,31 @@ impl Handler<Drained> for FleetSupervisor {
 
     fn handle(&mut self, Drained(drain): Drained, _: &mut Self::Context) -> Self::Result {
         self.draining = true;
+        self.ends.begin_nothing.cancel();
         self.leases.end();
+        self.runs.close();
         let began = Instant::now();
         // Longer than any clock can hold is for ever.
         let until = began + drain.finish_within.min(LONGEST_DRAIN);
+        let (runs, stop, runs_ended) = (self.runs.clone(), self.ends.stop.clone(), CancellationToken::new());
+        let go_on = runs_ended.clone();
         let drained = self.on_each_arbiter(move || {
             let (answer, answered) = oneshot::channel();
-            actix_rt::spawn(async move { answer.send(roster::drain_all(until, DRAINING).await) });
+            let (draining, go_on) = (roster::begin_drain(DRAINING), go_on.clone());
+            actix_rt::spawn(async move {
+                // Jobs that have begun have further steps.
+                go_on.cancelled().await;
+                answer.send(roster::drain_all(draining, until).await)
+            });
             answered
         });
         Box::pin(async move {
+            let runs_ended = runs_ended.drop_guard();
+            if actix_rt::time::timeout(until.saturating_duration_since(Instant::now()), runs.wait()).await.is_err() {
+                stop.cancel();
+                wait_for(&runs).await;
+            }
+            drop(runs_ended);
             let mut report = DrainReport::default();
             for drained in futures::future::join_all(drained.await).await.into_iter().flatten() {
                 report.commands.extend(drained.commands);
@@ -375,7 +393,7 @@ impl Handler<Run> for FleetSupervisor {
             run.cancel.first.cancel();
         }
         let targets = self.targets(&run.spec);
-        self.runs.spawn_local(run::drive(run, targets, self.leases.clone(), self.ending.clone()));
+        self.runs.spawn_local(run::drive(run, targets, self.leases.clone(), self.ends.clone()));
     }
 }
 
@@ -407,8 +425,7 @@ impl Handler<Release> for FleetSupervisor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, release: Release, _: &mut Self::Context) -> Self::Result {
-        let address = self.workspaces.get(release.name()).map(|entry| entry.address.clone());
-        let released = actix_rt::spawn(lease::release(self.leases.clone(), address, release));
+        let released = actix_rt::spawn(lease::release(self.leases.clone(), release));
         Box::pin(async move {
             // The workspace gets free also when nobody waits for that.
             let _ = released.await;
@@ -431,6 +448,7 @@ impl Handler<End> for FleetSupervisor {
         let gone = self.gone.clone();
         if !self.ending.is_cancelled() {
             self.ending.cancel();
+            self.ends.stop.cancel();
             self.leases.end();
             let (this, runs, removals) = (ctx.address(), self.runs.clone(), self.removals.clone());
             let addresses: Vec<_> = self.workspaces.drain().map(|(_, entry)| entry.address).collect();
@@ -438,9 +456,7 @@ impl Handler<End> for FleetSupervisor {
                 runs.close();
                 removals.close();
                 // Runs stop what they began, and carry out their `finally` steps, which takes workspaces that work.
-                if actix_rt::time::timeout(RUN_PATIENCE, runs.wait()).await.is_err() {
-                    log::warn!("the fleet ends although runs go on, or nobody takes their events");
-                }
+                wait_for(&runs).await;
                 futures::future::join_all(addresses.iter().map(|address| address.send(Shutdown))).await;
                 removals.wait().await;
                 let _ = this.send(Leave).await;
@@ -448,6 +464,13 @@ impl Handler<End> for FleetSupervisor {
         }
         // Every end but the first waits for the first one's.
         Box::pin(async move { gone.cancelled().await })
+    }
+}
+
+/// Gives runs that were stopped the time to carry out `finally` steps and to report their targets.
+async fn wait_for(runs: &TaskTracker) {
+    if actix_rt::time::timeout(RUN_PATIENCE, runs.wait()).await.is_err() {
+        log::warn!("the fleet ends although runs go on, or nobody takes their events");
     }
 }
 

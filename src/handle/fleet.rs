@@ -141,7 +141,8 @@ impl Fleet {
     }
 
     /// Takes no workspace, step or run any more, lets the commands that run end by themselves within a bound, and stops the
-    /// rest. Whoever asks for something meanwhile or later, and what waited for its turn, gets
+    /// rest. Targets of runs that have begun go on through their steps; what of them has not ended within the bound is stopped,
+    /// and its `finally` steps get 10 s more. Whoever asks for something meanwhile or later, and what waited for its turn, gets
     /// [`Stopped`](crate::ErrorKind::Stopped). The handles stay valid, and output can still be read, until
     /// [`shutdown`](Self::shutdown).
     ///
@@ -231,7 +232,7 @@ impl Fleet {
             let _in_line = in_line;
             let answer = answer.await.map_err(|_| fleet_ended("", Operation::LookUp))?;
             let (guard, address) = answer.map_err(|failure| failure.on("", Operation::LookUp))?;
-            let workspace = Workspace::new(guard.name().to_owned(), address, fleet);
+            let workspace = Workspace::new(guard.name().to_owned(), address, fleet).counted_in(guard.work());
             // A workspace that was removed meanwhile needs no keepalive.
             let held = workspace.hold().await.ok();
             Ok(Lease::new(workspace, guard, held))

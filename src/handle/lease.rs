@@ -40,7 +40,8 @@ impl Lease {
         self.guard.quarantine_on_drop = on_drop == LeaseDrop::Quarantine;
     }
 
-    /// Gives the workspace back. Returns when it is free: its commands and steps are waited for, for 30 s at most. After
+    /// Gives the workspace back. Returns when it is free: what was begun through [`workspace`](Self::workspace) and its clones is
+    /// waited for, with the processes of commands that were stopped, for 30 s at most. What others do there is not. After
     /// that nobody gets it until it is [restored](crate::Fleet::restore).
     pub async fn release(self) {
         self.guard.give_back(None).await;

@@ -135,7 +135,7 @@ async fn a_step_that_panics_says_so_and_the_next_one_has_its_turn() {
 #[tokio::test]
 async fn a_watch_that_panics_loses_no_output_and_repeats_none() {
     let scene = Scene::new().await;
-    scene.workspace.ask(Inject { watch: 3, feed: 0 }).await.unwrap();
+    scene.workspace.ask(Inject { watch: 3, ..Inject::default() }).await.unwrap();
     let beside = tokio::spawn(scene.workspace.execute_command(count_to(30, "beside")));
     let faulty = within(follow(&scene.workspace, count_to(30, Faults::MARK))).await;
     assert_eq!(faulty.0, counted(30, Faults::MARK), "what the follower got");
@@ -161,7 +161,7 @@ async fn follow(workspace: &Workspace, command: ExecuteCommand) -> (String, crat
 #[tokio::test]
 async fn the_deadline_of_a_command_survives_a_panic() {
     let scene = Scene::new().await;
-    scene.workspace.ask(Inject { watch: 1, feed: 0 }).await.unwrap();
+    scene.workspace.ask(Inject { watch: 1, ..Inject::default() }).await.unwrap();
     let command = ExecuteCommand::new(format!("echo {}; sleep 60", Faults::MARK)).with_timeout(Duration::from_secs(2));
     let result = within(scene.workspace.execute_command(command)).await.unwrap();
     assert!(result.timeout_occurred, "{result:?}");
@@ -174,7 +174,7 @@ async fn the_deadline_of_a_command_survives_a_panic() {
 #[tokio::test]
 async fn a_watch_that_panics_for_ever_ends_as_unknown_and_the_workspace_goes_on() {
     let scene = Scene::new().await;
-    scene.workspace.ask(Inject { watch: u32::MAX, feed: 0 }).await.unwrap();
+    scene.workspace.ask(Inject { watch: u32::MAX, ..Inject::default() }).await.unwrap();
     let error = within(scene.workspace.execute_command(count_to(3, Faults::MARK))).await.unwrap_err();
     assert!(matches!(&error.kind, ErrorKind::OutcomeUnknown { command_id: Some(_), .. }), "{error}");
     assert!(error.to_string().contains("injected into a watch"), "{error}");
@@ -187,12 +187,27 @@ async fn a_watch_that_panics_for_ever_ends_as_unknown_and_the_workspace_goes_on(
 #[tokio::test]
 async fn a_feed_that_panics_leaves_nobody_waiting() {
     let scene = Scene::new().await;
-    scene.workspace.ask(Inject { watch: 0, feed: 4 }).await.unwrap();
+    scene.workspace.ask(Inject { feed: 4, ..Inject::default() }).await.unwrap();
     let running = ["a", "b"].map(|mark| tokio::spawn(scene.workspace.execute_command(count_to(5, mark))));
     for (command, mark) in running.into_iter().zip(["a", "b"]) {
         assert_eq!(within(command).await.unwrap().unwrap().stdout, counted(5, mark));
     }
     assert!(scene.snapshot().await.last_failure.unwrap().contains("injected into the feed"));
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_panic_at_the_event_socket_is_rested_after_and_loses_nothing() {
+    let scene = Scene::new().await;
+    scene.workspace.ask(Inject { push: u32::MAX, ..Inject::default() }).await.unwrap();
+    // The first asks the server what it can do; the second is long enough for three sockets, and not for many.
+    for lines in [30, 60] {
+        let result = within(scene.workspace.execute_command(count_to(lines, "line"))).await.unwrap();
+        assert_eq!(result.stdout, counted(lines, "line"));
+    }
+    let after = scene.snapshot().await;
+    assert!(after.last_failure.unwrap().contains("injected into the event socket"));
+    assert!((1..=6).contains(&after.pushed_events), "{} panics", after.pushed_events);
     scene.end().await;
 }
 

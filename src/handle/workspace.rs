@@ -3,14 +3,14 @@ use std::{future::Future, path::Path, sync::Arc, time::Duration};
 use actix::Addr;
 use futures::FutureExt as _;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{CommandStream, Fleet};
 use crate::{
     CommandResult, Connection, FileOperationResult, Health, RemoteWorkspace, Snapshot, WorkspaceError,
     messages::*,
     protocol::{self, EventId, GitChange, GitCommitPage, ServerInfo, Trace},
-    workspace::ask,
+    workspace::{Behalf, ask},
 };
 
 /// How many events of a followed command may wait to be taken. Each may be a chunk of a mebibyte.
@@ -29,11 +29,18 @@ pub struct Workspace {
     fleet: Fleet,
     /// What everything that is asked through this handle belongs to.
     trace: Option<Arc<Trace>>,
+    /// Counts what is asked through this handle, for the lease that it belongs to.
+    work: Option<TaskTracker>,
 }
 
 impl Workspace {
     pub(super) fn new(name: String, address: Addr<RemoteWorkspace>, fleet: Fleet) -> Self {
-        Self { name: name.into(), address, fleet, trace: None }
+        Self { name: name.into(), address, fleet, trace: None, work: None }
+    }
+
+    /// Counts what is asked through this handle and its clones until it has ended.
+    pub(super) fn counted_in(self, work: TaskTracker) -> Self {
+        Self { work: Some(work), ..self }
     }
 
     /// The workspace's name.
@@ -306,9 +313,10 @@ impl Workspace {
         message: M,
     ) -> impl Future<Output = Result<M::Answer, WorkspaceError>> + Send + 'static + use<M> {
         let (name, address) = (self.name.clone(), &self.address);
+        let behalf = Behalf::of(self.work.as_ref());
         let answer = match self.trace.clone() {
-            None => ask(name, address, message).left_future(),
-            Some(trace) => ask(name, address, Traced { message, trace }).right_future(),
+            None => ask(name, address, message, behalf).left_future(),
+            Some(trace) => ask(name, address, Traced { message, trace }, behalf).right_future(),
         };
         let fleet = self.fleet.clone();
         async move {

@@ -35,6 +35,9 @@ pub struct BashCommand {
     pub id: EventId,
     /// When the server took it, by the server's clock.
     pub timestamp: Timestamp,
+    /// New at each start of the server. In the answer to a start, and only of the embedded agent server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
 }
 
 /// A piece of a command's output; the one with an `exit_code` is the last.

@@ -83,7 +83,7 @@ macro_rules! step {
 
             fn handle(&mut self, message: $message, _: &mut Self::Context) -> Self::Result {
                 let core = self.core.clone();
-                let place = core.queue.enter();
+                let place = core.enter();
                 named::<$message>(self, async move {
                     let _permit = core.turn(place, None).await?;
                     $carry_out(&core, message).await
@@ -138,7 +138,7 @@ impl<M: Ask> Drop for Unanswered<'_, M> {
 impl<M: Ask> Handler<Call<M>> for RemoteWorkspace {
     type Result = ();
 
-    fn handle(&mut self, Call { message, answer }: Call<M>, ctx: &mut Self::Context) {
+    fn handle(&mut self, Call { message, answer, behalf }: Call<M>, ctx: &mut Self::Context) {
         if self.core.record.is_given_up() {
             // An actor that panicked too often is not trusted with another message.
             let _ = answer.send(Err(self.core.record.refusal().on(&self.core.config.name, M::OPERATION)));
@@ -146,11 +146,11 @@ impl<M: Ask> Handler<Call<M>> for RemoteWorkspace {
         }
         let core = self.core.clone();
         let mut unanswered = Unanswered::<M> { answer: Some(answer), core: &core };
-        let work = message.hand_over(self, ctx);
+        let work = behalf.during(|| message.hand_over(self, ctx));
         let Some(answer) = unanswered.answer.take() else { return };
         actix_rt::spawn(async move {
             // Whoever asked may have stopped waiting; what was asked for is done all the same.
-            let _ = answer.send(work.await);
+            let _ = answer.send(behalf.carry_out(work).await);
         });
     }
 }
@@ -159,7 +159,7 @@ impl Handler<Execute> for RemoteWorkspace {
     type Result = Answer<Execute>;
 
     fn handle(&mut self, message: Execute, _: &mut Self::Context) -> Self::Result {
-        let place = self.core.queue.enter();
+        let place = self.core.enter();
         named::<Execute>(self, steps::command::execute(self.core.clone(), place, message))
     }
 }
@@ -176,7 +176,7 @@ impl Handler<StartCommand> for RemoteWorkspace {
     type Result = Answer<StartCommand>;
 
     fn handle(&mut self, StartCommand(command): StartCommand, _: &mut Self::Context) -> Self::Result {
-        let place = self.core.queue.enter();
+        let place = self.core.enter();
         named::<StartCommand>(self, steps::command::start_detached(self.core.clone(), place, command))
     }
 }
@@ -270,16 +270,6 @@ impl Handler<Observe> for RemoteWorkspace {
     fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
         let snapshot: Snapshot = self.core.snapshot();
         MessageResult(snapshot)
-    }
-}
-
-impl Handler<WhatGoesOn> for RemoteWorkspace {
-    type Result = GoesOn;
-
-    fn handle(&mut self, WhatGoesOn { since, until }: WhatGoesOn, _: &mut Self::Context) -> GoesOn {
-        let (running, waiting) = self.core.queue.load();
-        let commands = self.core.feed.watched().iter().filter(|watched| (since..=until).contains(&watched.at)).count();
-        GoesOn { steps: running + waiting, commands }
     }
 }
 

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::{
     RemoteWorkspace,
+    behalf::Behalf,
     messages::{Ask, Call},
 };
 use crate::{ErrorKind, Failure};
@@ -17,9 +18,10 @@ pub(crate) fn ask<M: Ask>(
     workspace: Arc<str>,
     address: &Addr<RemoteWorkspace>,
     message: M,
+    behalf: Behalf,
 ) -> impl Future<Output = M::Result> + Send + 'static + use<M> {
     let (answer, answered) = oneshot::channel();
-    let sent = address.try_send(Call { message, answer });
+    let sent = address.try_send(Call { message, answer, behalf });
     async move {
         let failure = match sent {
             Ok(()) => match answered.await {

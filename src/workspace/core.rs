@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Snapshot, WorkspaceConfig,
     attendant::Attendant,
+    behalf::Behalf,
     feed::Feed,
     health::{LinkObserver, Monitor},
     push::Pushing,
@@ -154,6 +155,11 @@ impl Core {
         self.pushing.new_link();
         self.attendant.moved();
         Ok(())
+    }
+
+    /// Takes the next place in the queue, on behalf of whoever asks now.
+    pub(crate) fn enter(&self) -> Result<impl Future<Output = Result<Permit, Refused>> + use<>, Refused> {
+        self.queue.enter(Behalf::current().is_under_way())
     }
 
     /// Waits for a place in the queue; gives up when the caller is gone or the wait is too long, and at once when the

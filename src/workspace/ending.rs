@@ -5,8 +5,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{core::Core, supervision::CommandEnd};
-use crate::protocol::EventId;
+use super::core::Core;
 
 /// How long a step that is being carried out may go on after a shutdown was asked for.
 const STEP_PATIENCE: Duration = Duration::from_secs(5);
@@ -23,17 +22,6 @@ pub enum OnRemove {
     Stop,
     /// They run on, unwatched, bounded by the server's own timeout. Whoever waits for one is told so.
     Detach,
-}
-
-/// How the work of a workspace ended that was drained.
-#[derive(Debug)]
-pub(crate) struct Drained {
-    /// The commands that ran when it began, or were being started.
-    pub(crate) commands: Vec<(EventId, CommandEnd)>,
-    /// The steps that waited and were turned away.
-    pub(crate) turned_away: usize,
-    /// The steps that were still being carried out at the end.
-    pub(crate) unfinished_steps: usize,
 }
 
 /// Ends the work of a workspace: what waits is turned away, and what runs is stopped or left alone.
@@ -56,12 +44,16 @@ pub(crate) fn shut_down(core: Rc<Core>, on_remove: OnRemove) -> impl Future<Outp
     }
 }
 
-/// Turns away what waits and what comes, lets what runs end by itself until a time, and stops the rest.
-pub(crate) async fn drain(core: Rc<Core>, until: Instant, reason: &str) -> Drained {
-    let (_, turned_away) = core.queue.load();
-    let noted = core.record.note_ends();
+/// Turns away what waits and what comes, but for the further steps of what has begun. Returns how much waited, and how many
+/// ends of commands were noted before.
+pub(crate) fn let_end(core: &Core, reason: &str) -> (usize, usize) {
     core.record.close(reason);
-    core.queue.close();
+    let noted = core.record.note_ends();
+    (core.queue.let_end(), noted)
+}
+
+/// Lets what runs end by itself until a time, and stops the rest.
+pub(crate) async fn drain(core: Rc<Core>, until: Instant) -> usize {
     let work_ends = async {
         core.queue.idle().await;
         core.feed.emptied().await;
@@ -69,6 +61,7 @@ pub(crate) async fn drain(core: Rc<Core>, until: Instant, reason: &str) -> Drain
     if actix_rt::time::timeout(until.saturating_duration_since(Instant::now()), work_ends).await.is_err() {
         shut_down(core.clone(), OnRemove::Stop).await;
     }
+    core.queue.close();
     let (unfinished_steps, _) = core.queue.load();
-    Drained { commands: core.record.ends_since(noted), turned_away, unfinished_steps }
+    unfinished_steps
 }

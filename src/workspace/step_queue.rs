@@ -14,10 +14,31 @@ struct State {
     running: usize,
     max_running: usize,
     max_waiting: usize,
-    waiting: VecDeque<oneshot::Sender<Permit>>,
-    closed: bool,
+    waiting: VecDeque<Waiting>,
+    door: Door,
     /// Those who wait until nothing runs.
     on_idle: Vec<oneshot::Sender<()>>,
+}
+
+struct Waiting {
+    turn: oneshot::Sender<Permit>,
+    /// Whether it is part of something that has begun.
+    under_way: bool,
+}
+
+/// Who gets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Everybody,
+    /// What is part of something that has begun.
+    UnderWay,
+    Nobody,
+}
+
+impl Door {
+    fn lets_in(self, under_way: bool) -> bool {
+        self == Self::Everybody || (self == Self::UnderWay && under_way)
+    }
 }
 
 /// The right to carry a step out; given back when dropped.
@@ -43,16 +64,19 @@ impl StepQueue {
             max_running,
             max_waiting,
             waiting: VecDeque::new(),
-            closed: false,
+            door: Door::Everybody,
             on_idle: Vec::new(),
         })))
     }
 
-    /// Takes the next place.
-    pub(crate) fn enter(&self) -> Result<impl Future<Output = Result<Permit, Refused>> + use<>, Refused> {
+    /// Takes the next place, for a step that is part of something that has begun, or for one that is not.
+    pub(crate) fn enter(
+        &self,
+        under_way: bool,
+    ) -> Result<impl Future<Output = Result<Permit, Refused>> + use<>, Refused> {
         let (sender, turn) = oneshot::channel();
         let mut state = self.0.borrow_mut();
-        if state.closed {
+        if !state.door.lets_in(under_way) {
             return Err(Refused::Closed);
         }
         if state.running < state.max_running {
@@ -62,24 +86,39 @@ impl StepQueue {
             let _ = sender.send(Permit(Some(self.clone())));
         } else {
             if state.waiting.len() >= state.max_waiting {
-                state.waiting.retain(|waiting| !waiting.is_canceled());
+                state.waiting.retain(|waiting| !waiting.turn.is_canceled());
             }
             if state.waiting.len() >= state.max_waiting {
                 return Err(Refused::Full { waiting: state.waiting.len() });
             }
-            state.waiting.push_back(sender);
+            state.waiting.push_back(Waiting { turn: sender, under_way });
         }
         Ok(async { turn.await.map_err(|oneshot::Canceled| Refused::Closed) })
     }
 
     /// Turns everybody away who has not begun, from now on.
     pub(crate) fn close(&self) {
-        let waiting = {
+        self.narrow(Door::Nobody);
+    }
+
+    /// Turns everybody away who has not begun, but for the further steps of what has. Returns how many waited.
+    pub(crate) fn let_end(&self) -> usize {
+        self.narrow(Door::UnderWay)
+    }
+
+    fn narrow(&self, door: Door) -> usize {
+        let turned_away: VecDeque<Waiting> = {
             let mut state = self.0.borrow_mut();
-            state.closed = true;
-            std::mem::take(&mut state.waiting)
+            if state.door == Door::Nobody {
+                return 0;
+            }
+            state.door = door;
+            let waiting = std::mem::take(&mut state.waiting).into_iter();
+            let (kept, turned_away) = waiting.partition(|waiting| door.lets_in(waiting.under_way));
+            state.waiting = kept;
+            turned_away
         };
-        drop(waiting);
+        turned_away.iter().filter(|waiting| !waiting.turn.is_canceled()).count()
     }
 
     /// Waits until no step is being carried out.
@@ -100,7 +139,7 @@ impl StepQueue {
     /// How many steps are being carried out, and how many wait.
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.0.borrow();
-        (state.running, state.waiting.iter().filter(|waiting| !waiting.is_canceled()).count())
+        (state.running, state.waiting.iter().filter(|waiting| !waiting.turn.is_canceled()).count())
     }
 
     /// Hands a free place to the first who still waits for it.
@@ -122,7 +161,7 @@ impl StepQueue {
                     }
                 }
             };
-            match next.send(Permit(Some(self.clone()))) {
+            match next.turn.send(Permit(Some(self.clone()))) {
                 Ok(()) => return,
                 // Whoever waited is gone: the permit must not pass itself on, this loop does.
                 Err(mut permit) => permit.0 = None,
@@ -158,7 +197,7 @@ mod tests {
     }
 
     fn enter(queue: &StepQueue) -> Turn {
-        Box::pin(queue.enter().unwrap())
+        Box::pin(queue.enter(false).unwrap())
     }
 
     #[test]
@@ -166,9 +205,9 @@ mod tests {
         let queue = StepQueue::new(1, 1);
         let _running = poll(&mut enter(&queue)).unwrap().unwrap();
         let waiting = enter(&queue);
-        assert!(matches!(queue.enter(), Err(Refused::Full { waiting: 1 })));
+        assert!(matches!(queue.enter(false), Err(Refused::Full { waiting: 1 })));
         drop(waiting);
-        assert!(queue.enter().is_ok());
+        assert!(queue.enter(false).is_ok());
     }
 
     #[test]
@@ -178,13 +217,29 @@ mod tests {
         let mut waiting = enter(&queue);
         queue.close();
         assert!(matches!(poll(&mut waiting), Some(Err(Refused::Closed))));
-        assert!(matches!(queue.enter(), Err(Refused::Closed)));
+        assert!(matches!(queue.enter(true), Err(Refused::Closed)));
         let mut idle = Box::pin(queue.idle());
         let mut poll_idle = || idle.poll_unpin(&mut Context::from_waker(noop_waker_ref())).is_ready();
         assert!(!poll_idle());
         drop(running);
         assert!(poll_idle());
         assert_eq!(queue.load(), (0, 0));
+    }
+
+    #[test]
+    fn what_has_begun_may_end_when_nothing_else_is_let_in() {
+        let queue = StepQueue::new(1, 4);
+        let running = poll(&mut enter(&queue)).unwrap().unwrap();
+        let (mut other, mut under_way) = (enter(&queue), Box::pin(queue.enter(true).unwrap()) as Turn);
+        assert_eq!(queue.let_end(), 1);
+        assert!(matches!(poll(&mut other), Some(Err(Refused::Closed))));
+        assert!(matches!(queue.enter(false), Err(Refused::Closed)));
+        drop(running);
+        drop(poll(&mut under_way).unwrap().unwrap());
+        drop(poll(&mut (Box::pin(queue.enter(true).unwrap()) as Turn)).unwrap().unwrap());
+        queue.close();
+        queue.let_end();
+        assert!(matches!(queue.enter(true), Err(Refused::Closed)), "closed for good");
     }
 
     #[derive(Debug, Clone)]

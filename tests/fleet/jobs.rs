@@ -1,13 +1,13 @@
 use std::{fs, time::Duration};
 
 use workspace_fleet::{
-    Connection, Outcome, RunSpec, Selector,
+    Outcome, RunSpec, Selector,
     fleet::{Job, JobPlace, JobStep, RunEventKind, RunOperation},
     messages::{ExecuteCommand, FileDownload, FileUpload},
 };
 
 use crate::sandboxes::{
-    Sandboxes, count, end_of, events, eventually, finished, most_at_once, outcome_of, runs, stdout, summary, until,
+    Sandboxes, count, end_of, events, eventually, finished, most_at_once, runs, stdout, summary, until,
 };
 
 fn run(command: impl Into<String>) -> JobStep {
@@ -182,48 +182,4 @@ fn summary_of(events: &[workspace_fleet::fleet::RunEvent]) -> usize {
 /// Whether it is neither the begin nor the end of a run, nor the end of a target.
 fn not_an_end(event: &RunEventKind) -> bool {
     !matches!(event, RunEventKind::RunStarted { .. } | RunEventKind::RunFinished(_) | RunEventKind::TargetFinished(_))
-}
-
-#[tokio::test]
-async fn jobs_of_lost_workspaces_end_so_or_move_as_asked() {
-    for moves in [false, true] {
-        let sandboxes = Sandboxes::start(8).await;
-        let shared = sandboxes.shared("").display().to_string();
-        // On the workspaces that are lost the jobs hang, on the others they are done.
-        let command = format!("case $W in w[0-3]) touch {shared}$W.on; sleep 1000;; esac; echo moved");
-        let job = |number: usize| {
-            Job::new([run(command.clone())]).with_name(format!("j{number}")).with_env("W", "{workspace}")
-        };
-        let spec = RunSpec::jobs(Selector::all(), (0..20).map(job)).with_move_lost_jobs(moves);
-        let handle = tokio::spawn(events(sandboxes.fleet.run(spec)));
-        // Bound and not listening: connections are refused, and nobody else can take the port meanwhile.
-        let refuses = tokio::net::TcpSocket::new_v4().unwrap();
-        refuses.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let dead = Connection::new(&format!("http://{}", refuses.local_addr().unwrap())).unwrap();
-        for number in 0..4 {
-            let (name, on) = (format!("w{number}"), sandboxes.shared(&format!("w{number}.on")));
-            eventually("the job does not begin", || on.exists()).await;
-            if number < 2 {
-                sandboxes.fleet.remove(&name).await.unwrap();
-            } else {
-                let workspace = sandboxes.fleet.workspace(&name).await.unwrap();
-                workspace.update_connection(dead.clone()).await.unwrap();
-            }
-        }
-        let happened = handle.await.unwrap();
-        let summary = summary(&happened);
-        let lost = 20 - summary.outcomes.get(Outcome::Succeeded);
-        assert_eq!(lost, if moves { 0 } else { 4 }, "{summary:?}");
-        if moves {
-            assert_eq!(count(&happened, |event| matches!(event, RunEventKind::TargetRetried(_))), 4);
-            assert_eq!(summary.flaky, 4);
-        } else {
-            for number in 0..2 {
-                let name = format!("w{number}");
-                let ended = finished(&happened).into_iter().find(|target| *target.target.workspace == *name).unwrap();
-                assert_eq!(outcome_of(&happened, ended.target.label()), Outcome::Gone, "{ended:?}");
-            }
-        }
-        sandboxes.end().await;
-    }
 }

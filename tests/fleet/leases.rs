@@ -3,12 +3,12 @@ use std::time::Duration;
 use workspace_fleet::{
     Connection, ErrorKind, LeaseDrop, Outcome, RunSpec, Selector, WorkspaceConfig,
     agent::{AgentConfig, AgentServer},
-    fleet::{Job, JobStep, RunOperation},
+    fleet::{Job, JobPlace, JobStep, RunOperation},
     messages::{ExecuteCommand, FileUpload},
 };
 
 use crate::{
-    sandboxes::{PATIENCE, Sandboxes, events, eventually, summary},
+    sandboxes::{PATIENCE, Sandboxes, end_of, events, eventually, stdout, summary},
     support::proxy::{Fault, Proxy},
 };
 
@@ -100,6 +100,27 @@ async fn jobs_wait_for_a_holder_and_plain_runs_do_not() {
 }
 
 #[tokio::test]
+async fn a_run_does_not_keep_a_workspace_that_its_window_has_no_room_for() {
+    let sandboxes = Sandboxes::start(2).await;
+    let fleet = &sandboxes.fleet;
+    let held = fleet.acquire(Selector::names(["w1"])).await.unwrap();
+    let job = |command: &str, workspace: &str| {
+        let step = JobStep::new(RunOperation::Execute(ExecuteCommand::new(command).with_timeout(None)));
+        Job::new([step]).on(JobPlace::Workspace(workspace.to_owned()))
+    };
+    let jobs = [job("true", "w1"), job("touch on; while [ ! -e go ]; do sleep 0.02; done", "w0")];
+    let run = tokio::spawn(events(fleet.run(RunSpec::jobs(Selector::all(), jobs).with_fanout(1))));
+    eventually("the second job does not begin", || sandboxes.shared("w0/on").exists()).await;
+    // The first waits in line for it, and gets it while the window is full.
+    held.release().await;
+    let lease = tokio::time::timeout(PATIENCE / 4, fleet.acquire(Selector::names(["w1"]))).await.unwrap().unwrap();
+    lease.release().await;
+    std::fs::write(sandboxes.shared("w0/go"), "").unwrap();
+    assert_eq!(summary(&run.await.unwrap()).outcomes.get(Outcome::Succeeded), 2);
+    sandboxes.end().await;
+}
+
+#[tokio::test]
 async fn a_workspace_on_which_a_job_left_something_going_on_is_not_passed_on() {
     let sandboxes = Sandboxes::start(0).await;
     let agent = AgentServer::spawn(AgentConfig::default()).unwrap();
@@ -130,17 +151,42 @@ async fn a_workspace_on_which_a_job_left_something_going_on_is_not_passed_on() {
 }
 
 #[tokio::test]
+async fn an_upload_that_ran_out_of_time_is_waited_for_and_does_not_cost_the_run_its_workspace() {
+    let sandboxes = Sandboxes::start(0).await;
+    let agent = AgentServer::spawn(AgentConfig::default()).unwrap();
+    let proxy = Proxy::start(agent.url().trim_start_matches("http://")).await.unwrap();
+    proxy.spoil_next("/file/upload", Fault::DeliverWhenGivenUp);
+    let mut config = WorkspaceConfig::new("w", Connection::new(&proxy.url()).unwrap());
+    (config.limits.answer_timeout, config.limits.idle_timeout) = (Duration::from_secs(2), Duration::from_secs(2));
+    sandboxes.fleet.add(config).await.unwrap();
+    let late = sandboxes.shared("late").display().to_string();
+    let upload = RunOperation::Upload(FileUpload::new("text".as_bytes().to_vec(), &late));
+    let jobs = [
+        Job::new([JobStep::new(upload)]).with_timeout(Duration::from_millis(300)),
+        Job::new([JobStep::new(RunOperation::Execute(ExecuteCommand::new(format!("cat {late}"))))]).with_name("next"),
+    ];
+    let happened = events(sandboxes.fleet.run(RunSpec::jobs(Selector::all(), jobs))).await;
+    let summary = summary(&happened);
+    assert_eq!(summary.outcomes.get(Outcome::TimedOut), 1, "{happened:?}");
+    assert_eq!(stdout(end_of(&happened, "next")), "text", "the upload had ended");
+    sandboxes.end().await;
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn a_release_does_not_wait_for_what_others_begin() {
     let sandboxes = Sandboxes::start(1).await;
     let lease = sandboxes.fleet.acquire(Selector::all()).await.unwrap();
     let other = sandboxes.fleet.workspace("w0").await.unwrap();
-    lease.workspace().start_command("sleep 0.5").await.unwrap();
+    let before = other.execute_command("sleep 50");
+    lease.workspace().start_command("sleep 0.5; touch own").await.unwrap();
     let release = tokio::spawn(lease.release());
     tokio::time::sleep(MOMENT).await;
-    let others = other.execute_command("sleep 20");
+    let after = other.execute_command("sleep 50");
     tokio::time::timeout(Duration::from_secs(10), release).await.expect("it does not wait").unwrap();
     drop(tokio::time::timeout(MOMENT, sandboxes.fleet.acquire(Selector::all())).await.unwrap().unwrap());
-    drop(others);
+    assert!(sandboxes.shared("w0/own").exists(), "it waits for its own");
+    drop((before, after));
     sandboxes.end().await;
 }
 

@@ -3,8 +3,12 @@
 
 mod jobs;
 mod leases;
+mod lost;
 mod runs;
 mod sandboxes;
+#[path = "../health/servers.rs"]
+#[allow(dead_code)]
+mod servers;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;

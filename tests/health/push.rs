@@ -173,6 +173,38 @@ async fn no_socket_is_open_while_a_fleet_is_suspended() {
 }
 
 #[tokio::test]
+async fn a_workspace_that_is_removed_gives_its_subscription_up() {
+    let agent = AgentServer::spawn(AgentConfig::default().with_max_subscribers(1)).unwrap();
+    let (fleet, workspace) = workspace(&agent.url(), |config| config.with_push(Push::Always)).await;
+    let running = workspace.execute_command("sleep 1000");
+    until(&workspace, |seen| seen.pushed).await;
+    tokio::time::timeout(PATIENCE, fleet.remove("w1")).await.expect("it hangs").unwrap();
+    assert!(running.await.unwrap().stopped);
+    // The only place is free, or this one would not be tried again for long.
+    let connection = Connection::new(&agent.url()).unwrap();
+    let next = fleet.add(WorkspaceConfig::new("next", connection).with_push(Push::Always)).await.unwrap();
+    let running = next.execute_command("sleep 1000");
+    until(&next, |seen| seen.pushed).await;
+    drop(running);
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn output_is_pushed_over_a_link_that_took_the_place_of_another() {
+    let (one, two) = (agent(), agent());
+    let (fleet, workspace) = workspace(&one.url(), |config| config.with_push(Push::Always)).await;
+    let running = workspace.execute_command("sleep 1000");
+    until(&workspace, |seen| seen.pushed).await;
+    drop(running);
+    workspace.update_connection(Connection::new(&two.url()).unwrap()).await.unwrap();
+    let before = workspace.observe().await.unwrap().pushed_events;
+    let running = workspace.execute_command("for line in $(seq 60); do echo $line; sleep 0.05; done").await.unwrap();
+    assert_eq!((running.exit_code, running.stdout.lines().count()), (0, 60));
+    assert!(workspace.observe().await.unwrap().pushed_events > before, "the socket is the new server's");
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
 async fn short_commands_open_no_socket() {
     let agent = agent();
     let (fleet, workspace) = workspace(&agent.url(), |config| config.with_push(Push::Always)).await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use workspace_fleet::{
-    CommandResult, ErrorKind, HealthState, Outcome, Workspace, WorkspaceConfig, WorkspaceError,
+    CommandResult, Connection, ErrorKind, HealthState, Outcome, Workspace, WorkspaceConfig, WorkspaceError,
     messages::ExecuteCommand,
 };
 
@@ -89,6 +89,44 @@ async fn commands_of_a_sandbox_that_was_replaced_are_gone() {
     }
     health_is(&workspace, HealthState::Gone).await;
     fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_command_that_the_server_at_a_new_address_does_not_know_is_gone_and_the_workspace_is_not() {
+    let (mut left, next) = (Agent::start(&[]), Agent::start(&[]));
+    let (fleet, workspace) = workspace(&next.url(), |config| config).await;
+    // It is no younger than the command, whose server it can not be taken for.
+    while workspace.get_server_info().await.unwrap().uptime < 2.0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    workspace.update_connection(Connection::new(&left.url()).unwrap()).await.unwrap();
+    let running = tokio::spawn(workspace.execute_command(ExecuteCommand::new("exec sleep 1000").with_timeout(None)));
+    assert!(eventually(PATIENCE, || left.commands() > 0).await);
+    left.kill();
+    kill_all_in(&left);
+    workspace.update_connection(Connection::new(&next.url()).unwrap()).await.unwrap();
+    let error = tokio::time::timeout(PATIENCE, running).await.expect("it hangs").unwrap().unwrap_err();
+    assert_eq!(Outcome::from(&error.kind), Outcome::Gone, "{error}");
+    assert_eq!(workspace.execute_command("echo on").await.unwrap().stdout, "on\n");
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_command_whose_sandbox_was_replaced_before_it_was_asked_anything_does_not_hang() {
+    for _ in 0..3 {
+        let mut agent = Agent::start(&[]);
+        let (fleet, workspace) = workspace(&agent.url(), |config| config).await;
+        let command = ExecuteCommand::new("exec sleep 1000").with_timeout(None);
+        let running = tokio::spawn(workspace.execute_command(command));
+        assert!(eventually(PATIENCE, || agent.commands() > 0).await);
+        agent.kill();
+        kill_all_in(&agent);
+        agent.restart();
+        let result = tokio::time::timeout(PATIENCE, running).await.expect("it hangs").unwrap();
+        let error = result.expect_err("it is not said to have ended");
+        assert_eq!(Outcome::from(&error.kind), Outcome::Gone, "{error}");
+        fleet.shutdown().await;
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 use std::{fs, time::Duration};
 
 use workspace_fleet::{
-    Drain, Effect, ErrorKind, Outcome, RunSpec, Selector, WorkspaceError, fleet::DrainEnd, messages::HoldUntil,
+    Drain, Effect, ErrorKind, Outcome, RunSpec, Selector, WorkspaceError,
+    fleet::{CancelReason, DrainEnd, Job, JobStep, RunOperation},
+    messages::{ExecuteCommand, HoldUntil},
 };
 
 use crate::scene::{LIMIT, Scene, until, within};
@@ -74,6 +76,58 @@ async fn what_does_not_finish_in_time_is_stopped() {
     assert!(scene.all_processes_end().await, "{:?}", scene.processes());
     // Draining once more finds nothing to do.
     assert!(within(scene.fleet.drain(Drain::default())).await.commands.is_empty());
+    scene.end().await;
+}
+
+fn step(command: impl Into<ExecuteCommand>) -> JobStep {
+    JobStep::new(RunOperation::Execute(command.into()))
+}
+
+#[tokio::test]
+async fn a_job_that_has_begun_goes_through_its_steps_and_those_that_wait_are_skipped() {
+    let scene = Scene::new();
+    scene.add("w").await;
+    let job = |name: &str| {
+        Job::new([step(until("go")), step("echo $J >>second")])
+            .with_finally([step("echo $J >>finally")])
+            .with_env("J", "{job}")
+            .with_name(name)
+    };
+    let run = tokio::spawn(scene.fleet.run(RunSpec::jobs(Selector::all(), ["one", "two", "three"].map(job))).report());
+    scene.begun(1).await;
+    let lease = tokio::spawn(scene.fleet.acquire(Selector::all()));
+    let draining = tokio::spawn({
+        let fleet = scene.fleet.clone();
+        async move { fleet.drain(Drain::within(LIMIT)).await }
+    });
+    within(lease).await.unwrap().unwrap_err();
+    fs::write(scene.root.path().join("go"), "").unwrap();
+    let report = within(run).await.unwrap().unwrap();
+    assert_eq!(report.summary.cancelled, Some(CancelReason::Drained));
+    for (outcome, times) in [(Outcome::Succeeded, 1), (Outcome::Skipped, 2)] {
+        assert_eq!(report.summary.outcomes.get(outcome), times, "{report:?}");
+    }
+    for file in ["second", "finally"] {
+        assert_eq!(fs::read_to_string(scene.root.path().join(file)).unwrap(), "one\n");
+    }
+    let drained = within(draining).await.unwrap();
+    assert_eq!((drained.count(DrainEnd::Finished), drained.commands.len()), (3, 3), "{drained:?}");
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_job_that_outlasts_a_drain_is_stopped_and_its_finally_steps_are_carried_out() {
+    let scene = Scene::new();
+    scene.add("w").await;
+    let job = Job::new([step(until("never")), step("touch second")]).with_finally([step("touch finally")]);
+    let run = tokio::spawn(scene.fleet.run(RunSpec::jobs(Selector::all(), [job])).report());
+    scene.begun(1).await;
+    within(scene.fleet.drain(Drain::within(Duration::from_millis(300)))).await;
+    let report = within(run).await.unwrap().unwrap();
+    assert_eq!(report.summary.outcomes.get(Outcome::Stopped), 1, "{report:?}");
+    let exists = |file: &str| scene.root.path().join(file).exists();
+    assert!(exists("finally") && !exists("second"));
+    assert!(scene.all_processes_end().await, "{:?}", scene.processes());
     scene.end().await;
 }
 

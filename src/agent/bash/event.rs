@@ -138,6 +138,13 @@ struct CommandWire<'a> {
     kind: &'static str,
 }
 
+#[derive(Serialize)]
+struct StartedWire<'a> {
+    #[serde(flatten)]
+    command: CommandWire<'a>,
+    instance_id: &'a str,
+}
+
 /// The fields of a `BashOutput` in the order in which the real server writes them.
 #[derive(Serialize)]
 struct OutputWire<'a> {
@@ -167,6 +174,11 @@ fn to_json(value: &impl Serialize) -> String {
 
 pub(super) fn command_json(command: &CommandRecord) -> String {
     to_json(&command.wire(&command.command))
+}
+
+/// The answer to a start, which says who gave it: the server may be another when it is first asked what it is.
+pub(super) fn started_json(command: &CommandRecord, instance_id: &str) -> String {
+    to_json(&StartedWire { command: command.wire(&command.command), instance_id })
 }
 
 pub(super) fn output_json(output: &OutputRecord, stdout: Option<&str>, stderr: Option<&str>) -> String {

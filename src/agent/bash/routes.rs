@@ -2,7 +2,7 @@ use actix_web::{HttpRequest, HttpResponse, http::Method, web};
 use serde_json::{Value, json};
 
 use super::{
-    event::{CommandRecord, command_json},
+    event::{CommandRecord, started_json},
     reply, request,
     search::Search,
     service::Refused,
@@ -63,7 +63,7 @@ fn begin(state: &AgentState, start: (StartBashCommand, Option<EventId>)) -> ApiR
 
 async fn start(request: HttpRequest, payload: web::Payload, state: State) -> ApiResult<HttpResponse> {
     let start = read_start(&request, payload, &state).await?;
-    Ok(reply::json(command_json(&*begin(&state, start)?)))
+    Ok(reply::json(started_json(&*begin(&state, start)?, &state.instance_id)))
 }
 
 async fn execute(request: HttpRequest, payload: web::Payload, state: State) -> ApiResult<HttpResponse> {

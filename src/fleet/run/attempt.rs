@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix::Addr;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     CancelReason, Job, JobStep,
@@ -50,6 +50,8 @@ pub(super) struct Attempt {
     pub(super) address: Result<Addr<RemoteWorkspace>, Arc<str>>,
     pub(super) job: Rc<Job>,
     pub(super) number: u32,
+    /// Counts what is begun on the workspace, where the run has that for itself.
+    pub(super) work: Option<TaskTracker>,
 }
 
 /// How an attempt ended.
@@ -57,33 +59,12 @@ pub(super) struct AttemptEnd {
     pub(super) finished: Box<TargetFinished>,
     /// Whether the workspace is lost: it can be used no more, or nobody knows what still goes on there.
     pub(super) lost: bool,
-    pub(super) leaves: Leaves,
+    /// Whether nobody can tell what became of a command.
+    pub(super) in_doubt: bool,
     /// Whether another try as a whole cannot do anything twice: no command was started before the step that failed.
     pub(super) repeats_safely: bool,
     /// Whether the run was what ended it.
     pub(super) stopped_by_run: bool,
-}
-
-/// What an attempt leaves going on in its workspace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) enum Leaves {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Perhaps the rest of what it began, which ends by itself.
-    Remains,
-    /// Perhaps a command, of which nobody can tell.
-    Command,
-}
-
-impl Leaves {
-    fn of(error: &WorkspaceError) -> Self {
-        match (&error.kind, error.effect) {
-            (ErrorKind::OutcomeUnknown { .. }, _) => Self::Command,
-            (_, Effect::MaybeSent) => Self::Remains,
-            _ => Self::Nothing,
-        }
-    }
 }
 
 /// Carries a job out on one workspace, says what happens meanwhile, and returns how that ended.
@@ -118,7 +99,6 @@ async fn work(attempt: Attempt, shared: &Shared) -> AttemptEnd {
         Ok(value) => (value, end.error),
         Err(error) => (None, Some(error)),
     };
-    let lost = end.lost || error.as_ref().is_some_and(is_lost);
     if let (true, Ok(address)) = (shared.rest_after, &attempt.address) {
         // One whose mailbox is full is busy, and rests later by itself.
         let _ = address.try_send(Rest);
@@ -132,8 +112,8 @@ async fn work(attempt: Attempt, shared: &Shared) -> AttemptEnd {
             duration: began.elapsed(),
             attempt: attempt.number,
         }),
-        lost,
-        leaves: end.leaves,
+        lost: end.lost,
+        in_doubt: end.in_doubt,
         repeats_safely: !end.commands_before,
         stopped_by_run: end.stopped_by_run,
     }
@@ -149,7 +129,7 @@ struct End {
     stopped_by_run: bool,
     /// Of all its steps.
     lost: bool,
-    leaves: Leaves,
+    in_doubt: bool,
 }
 
 impl End {
@@ -161,7 +141,7 @@ impl End {
             commands_before: false,
             stopped_by_run: false,
             lost: false,
-            leaves: Leaves::Nothing,
+            in_doubt: false,
         }
     }
 
@@ -183,14 +163,14 @@ struct Course<'a> {
     index: usize,
     /// Whether a command was started in a step that has ended.
     commands_before: bool,
-    /// Whether a step lost the workspace, and what the steps left behind, also those that do not decide the outcome.
+    /// Whether a step lost the workspace, or a command in it, also one that does not decide the outcome.
     lost: bool,
-    leaves: Leaves,
+    in_doubt: bool,
 }
 
 impl<'a> Course<'a> {
     const fn new(attempt: &'a Attempt, address: &'a Addr<RemoteWorkspace>, shared: &'a Shared) -> Self {
-        Self { attempt, address, shared, index: 0, commands_before: false, lost: false, leaves: Leaves::Nothing }
+        Self { attempt, address, shared, index: 0, commands_before: false, lost: false, in_doubt: false }
     }
 
     async fn run(mut self) -> End {
@@ -203,7 +183,7 @@ impl<'a> Course<'a> {
         {
             end = End { commands_before: true, ..failed };
         }
-        End { lost: self.lost, leaves: self.leaves, ..end }
+        End { lost: self.lost, in_doubt: self.in_doubt, ..end }
     }
 
     /// The steps up to the first that fails.
@@ -264,6 +244,7 @@ impl<'a> Course<'a> {
             id: &self.attempt.id,
             address: self.address,
             attempt: self.attempt.number,
+            work: self.attempt.work.as_ref(),
             emitter: &self.shared.emitter,
             stream_output: self.shared.stream_output,
             stopper,
@@ -271,8 +252,9 @@ impl<'a> Course<'a> {
         };
         let ended = asking.carry_out(operation).await;
         if let Err(error) = &ended.result {
-            self.lost |= is_lost(error);
-            self.leaves = self.leaves.max(Leaves::of(error));
+            // What is stopped because its time is up ends soon, and the workspace is not passed on before.
+            self.lost |= is_lost(error) && ended.outcome != Outcome::TimedOut;
+            self.in_doubt |= matches!(error.kind, ErrorKind::OutcomeUnknown { .. });
         }
         self.report(step, &ended, finally, began.elapsed()).await;
         ended

@@ -1,6 +1,6 @@
 use std::{
     cell::Cell,
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Job, RunSpec, Work,
-    attempt::{self, Attempt, AttemptEnd, Leaves, Shared},
+    attempt::{self, Attempt, AttemptEnd, Shared},
     cancel::CancelRun,
     dispatcher::{Action, Again, Dispatcher, Input, Rules, SeatNo, TargetNo},
     emitter::{Emitter, Waiting},
@@ -49,11 +49,20 @@ pub(crate) struct Run {
     pub(crate) cancel: CancelRun,
 }
 
+/// What ends the runs of a fleet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ends {
+    /// Cancelled when no further target is to begin.
+    pub(crate) begin_nothing: CancellationToken,
+    /// Cancelled when what runs is to be stopped.
+    pub(crate) stop: CancellationToken,
+}
+
 /// Carries a run out: does what the dispatcher says, and tells it what happened, until all targets have ended.
 ///
 /// After a cancellation, by its handle or by the end of the fleet, no further target begins, those that run are
 /// stopped, and each is still reported.
-pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, fleet_ends: CancellationToken) {
+pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, ends: Ends) {
     let Run { id, mut spec, events, added, cancel } = run;
     let began = Instant::now();
     let command = spec.describe();
@@ -95,12 +104,11 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, fl
         going: FuturesUnordered::new(),
         unreported: HashMap::new(),
         leases: HashMap::new(),
-        unsettled: HashSet::new(),
         lines: FuturesUnordered::new(),
         outbox: VecDeque::new(),
         saying: None,
     };
-    driver.run_to_the_end(added, &cancel.first, &fleet_ends).await;
+    driver.run_to_the_end(added, &cancel.first, &ends).await;
     // Whoever sees the run end finds its workspaces free.
     let dispatcher = driver.end();
     let summary = RunSummary {
@@ -154,8 +162,6 @@ struct Driver<'a> {
     unreported: HashMap<TargetNo, Box<TargetFinished>>,
     /// The workspaces that the run has for itself.
     leases: HashMap<SeatNo, RunLease>,
-    /// Those where something may go on that was begun for this run.
-    unsettled: HashSet<SeatNo>,
     /// Those that it waits for.
     lines: FuturesUnordered<LocalBoxFuture<'static, Line>>,
     outbox: VecDeque<Note>,
@@ -163,15 +169,10 @@ struct Driver<'a> {
 }
 
 impl<'a> Driver<'a> {
-    async fn run_to_the_end(
-        &mut self,
-        mut added: mpsc::Receiver<Job>,
-        cancelled: &CancellationToken,
-        fleet_ends: &CancellationToken,
-    ) {
-        let (mut open, mut cancel_seen) = (true, false);
+    async fn run_to_the_end(&mut self, mut added: mpsc::Receiver<Job>, cancelled: &CancellationToken, ends: &Ends) {
+        let (mut open, mut cancel_seen, mut drain_seen) = (true, false, false);
         self.dispatcher.set_open(true);
-        if cancelled.is_cancelled() || fleet_ends.is_cancelled() {
+        if cancelled.is_cancelled() || ends.stop.is_cancelled() {
             // Nothing begins in a run that was over before it began.
             cancel_seen = true;
             added.close();
@@ -204,7 +205,11 @@ impl<'a> Driver<'a> {
                         self.tell(Input::Tick);
                     }
                 },
-                () = either(cancelled, fleet_ends), if !cancel_seen => {
+                () = ends.begin_nothing.cancelled(), if !drain_seen => {
+                    drain_seen = true;
+                    self.tell(Input::Drain);
+                }
+                () = either(cancelled, &ends.stop), if !cancel_seen => {
                     cancel_seen = true;
                     added.close();
                     self.tell(Input::Cancel);
@@ -221,10 +226,8 @@ impl<'a> Driver<'a> {
         match happening {
             Happening::Ended { target, end } => {
                 let again = again(&end);
-                match end.leaves {
-                    Leaves::Nothing => {}
-                    Leaves::Remains => self.unsettled.extend(self.dispatcher.seat_of(target)),
-                    Leaves::Command => self.quarantine(target, &end.finished),
+                if end.in_doubt {
+                    self.quarantine(target, &end.finished);
                 }
                 let outcome = end.finished.outcome;
                 self.unreported.insert(target, end.finished);
@@ -248,7 +251,10 @@ impl<'a> Driver<'a> {
         if let Input::Reported { target } = input
             && let Some(seat) = self.dispatcher.seat_of(target)
         {
-            self.give_back(seat);
+            // Others may be next in line for it, and what the job left going on there comes before all of them.
+            if let Some(lease) = self.leases.remove(&seat) {
+                lease.give_back();
+            }
         }
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
@@ -306,7 +312,8 @@ impl<'a> Driver<'a> {
             }
         }
         let Some(job) = self.roster.job(target) else { return [None, None] };
-        let attempt = Attempt { id: self.roster.id(target, Some(seat)), address, job, number: attempt };
+        let work = self.leases.get(&seat).map(RunLease::work);
+        let attempt = Attempt { id: self.roster.id(target, Some(seat)), address, job, number: attempt, work };
         let shared = self.shared;
         let carry_out = async move { Happening::Ended { target, end: attempt::carry_out(attempt, shared).await } };
         self.going.push(carry_out.boxed_local());
@@ -355,6 +362,8 @@ impl<'a> Driver<'a> {
                 self.leases.insert(seat, lease);
                 Input::Vacant { seat }
             }
+            // All are turned away who wait.
+            None if self.shared.leases.have_ended() => Input::Drain,
             // What is still there is in quarantine.
             None if self.shared.leases.has(self.roster.seat_name(seat)) => {
                 Input::SeatLost { seat, outcome: Outcome::Rejected }
@@ -365,17 +374,6 @@ impl<'a> Driver<'a> {
         if !self.dispatcher.is_busy(seat) {
             // Nobody wants it any more, or the window is full: it is not kept from others meanwhile.
             self.leases.remove(&seat);
-        }
-    }
-
-    /// Gives a workspace back: others may be next in line for it. It is free when nothing goes on there any more that was
-    /// begun for this run.
-    fn give_back(&mut self, seat: SeatNo) {
-        let Some(lease) = self.leases.remove(&seat) else { return };
-        if self.unsettled.remove(&seat)
-            && let Ok(address) = self.roster.address(seat)
-        {
-            lease.give_back_when_idle(address);
         }
     }
 

@@ -17,7 +17,7 @@ mod spec;
 mod step;
 
 pub(crate) use cancel::CancelRun;
-pub(crate) use driver::{Run, drive};
+pub(crate) use driver::{Ends, Run, drive};
 pub(crate) use emitter::Waiting;
 pub use job::{DEFAULT_FINALLY_TIMEOUT, Job, JobPlace, JobStep};
 #[cfg(feature = "cli")]

@@ -105,6 +105,8 @@ impl From<MaxFail> for String {
 pub enum CancelReason {
     /// Too many targets failed; those that run go on to their end.
     MaxFailWait,
+    /// The fleet is being drained; what runs goes on to its end, within the drain's bound.
+    Drained,
     /// Too many targets failed; those that run are stopped.
     MaxFailImmediate,
     /// The run's own time was up.
@@ -117,7 +119,7 @@ impl CancelReason {
     /// Whether targets that run are stopped.
     #[must_use]
     pub const fn stops_running(self) -> bool {
-        !matches!(self, Self::MaxFailWait)
+        !matches!(self, Self::MaxFailWait | Self::Drained)
     }
 
     /// The reason in words.
@@ -125,6 +127,7 @@ impl CancelReason {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::MaxFailWait | Self::MaxFailImmediate => "too many targets failed",
+            Self::Drained => "the fleet was drained",
             Self::GlobalTimeout => "the run's time was up",
             Self::Cancelled => "the run was cancelled",
         }

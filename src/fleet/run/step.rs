@@ -3,14 +3,14 @@ use std::{cell::Cell, time::Duration};
 use actix::Addr;
 use futures::FutureExt as _;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{CancelReason, JobStep, RunOperation, attempt::Shared, emitter::Emitter};
 use crate::{
     CommandResult, Effect, ErrorKind, RemoteWorkspace, WorkspaceError,
     fleet::{Outcome, RunEventKind, TargetId, TargetValue},
     messages::{Alive, Ask, CommandEvent, Execute, ExecuteCommand, GetServerInfo, Traced},
-    workspace::ask,
+    workspace::{Behalf, ask},
 };
 
 /// How many events of one command may wait to be reported. Each may be a chunk of a mebibyte.
@@ -75,6 +75,7 @@ pub(super) struct Asking<'a> {
     pub(super) id: &'a TargetId,
     pub(super) address: &'a Addr<RemoteWorkspace>,
     pub(super) attempt: u32,
+    pub(super) work: Option<&'a TaskTracker>,
     pub(super) emitter: &'a Emitter,
     pub(super) stream_output: bool,
     pub(super) stopper: &'a Stopper,
@@ -120,9 +121,10 @@ impl Asking<'_> {
     /// Sends a message, with what the run belongs to.
     fn ask<M: Ask>(&self, message: M) -> impl Future<Output = Result<M::Answer, WorkspaceError>> + use<M> {
         let workspace = self.id.workspace.clone();
+        let behalf = Behalf::of(self.work).under_way();
         match self.shared.trace.clone() {
-            None => ask(workspace, self.address, message).left_future(),
-            Some(trace) => ask(workspace, self.address, Traced { message, trace }).right_future(),
+            None => ask(workspace, self.address, message, behalf).left_future(),
+            Some(trace) => ask(workspace, self.address, Traced { message, trace }, behalf).right_future(),
         }
     }
 
@@ -174,8 +176,8 @@ impl Asking<'_> {
             return StepEnd { outcome, result };
         }
         let removed = !self.shared.leases.has(&self.id.workspace);
-        if !removed && self.shared.leases.have_ended() {
-            // The fleet is being drained, and turns away what has not begun.
+        if !removed && self.shared.leases.have_ended() && !self.stopper.token.is_cancelled() {
+            // The fleet was drained, and its drain has lasted long enough.
             return StepEnd { outcome, result };
         }
         // A command can be stopped by whoever knows its id. A step that is refused although nothing is to stop tells of a

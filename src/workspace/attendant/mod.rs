@@ -11,6 +11,7 @@ use std::{
 };
 
 use identity::Identity;
+use restart::Reason;
 use tokio::sync::Notify;
 
 use super::{
@@ -58,8 +59,8 @@ pub(crate) struct Attendant {
     feed_failed: Cell<bool>,
     /// Whether a restart is being looked into.
     resolving: Cell<bool>,
-    /// A further restart that came meanwhile.
-    restarted_again: RefCell<Option<Identity>>,
+    /// A further reason that came meanwhile.
+    restarted_again: RefCell<Option<(Identity, Reason)>>,
 }
 
 impl Default for Attendant {
@@ -239,8 +240,10 @@ fn learn(core: &Rc<Core>, info: &ServerInfo, asked: Instant) {
                 || (doubtful && now.may_be_younger_than(watched.at, attendant.base))
         }),
     };
-    if restarted {
-        restart::resolve(core, now, moved);
+    // One that starts fast may have taken the place of the one that started a command before either was asked.
+    let restarted = restarted || info.instance_id.as_deref().is_some_and(|instance| core.feed.has_of_another(instance));
+    if restarted || moved {
+        restart::resolve(core, now, Reason { restarted, moved });
     }
 }
 

@@ -1,4 +1,4 @@
-//! What becomes of commands whose server was started anew, or replaced.
+//! What becomes of commands whose server was started anew or replaced, or is reached at another address.
 //!
 //! A server that restarts leaves its commands running without a parent, and never reports their end. What runs is told
 //! by the sandbox's own list of processes: one that carries a command's id is that command's. One whose parent is the
@@ -45,30 +45,39 @@ enum Trace {
     None,
 }
 
-/// Looks into what became of the commands that run, now that their server is another or has restarted.
-pub(super) fn resolve(core: &Rc<Core>, server: Identity, moved: bool) {
+/// Why commands are looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reason {
+    /// The server is another, or was started anew.
+    pub(super) restarted: bool,
+    /// It is reached in another way.
+    pub(super) moved: bool,
+}
+
+/// Looks into what became of the commands that run, now that their server is another, has restarted, or has another address.
+pub(super) fn resolve(core: &Rc<Core>, server: Identity, reason: Reason) {
     let base = core.attendant.base;
-    let suspects: Vec<_> =
-        core.feed.watched().into_iter().filter(|watched| server.may_be_younger_than(watched.at, base)).collect();
+    let is_suspect = |watched: &WatchedCommand| reason.moved || server.may_be_younger_than(watched.at, base);
+    let suspects: Vec<_> = core.feed.watched().into_iter().filter(is_suspect).collect();
     let age = server.age(Instant::now(), base);
     log::info!("{}: its server started {} s ago; {} commands ran", core.config.name, age.as_secs(), suspects.len());
     if suspects.is_empty() {
-        if !moved {
+        if !reason.moved {
             core.health.replaced(another(age));
         }
         return;
     }
     if core.attendant.resolving.replace(true) {
-        *core.attendant.restarted_again.borrow_mut() = Some(server);
+        *core.attendant.restarted_again.borrow_mut() = Some((server, reason));
         return;
     }
     let core = core.clone();
     actix_rt::spawn(async move {
-        settle(&core, suspects, age).await;
+        settle(&core, suspects, &server, reason).await;
         core.attendant.resolving.set(false);
         let again = core.attendant.restarted_again.take();
-        if let Some(server) = again {
-            resolve(&core, server, moved);
+        if let Some((server, reason)) = again {
+            resolve(&core, server, reason);
         }
     });
 }
@@ -81,11 +90,14 @@ fn another(age: Duration) -> String {
     )
 }
 
-async fn settle(core: &Rc<Core>, suspects: Vec<WatchedCommand>, age: Duration) {
+async fn settle(core: &Rc<Core>, suspects: Vec<WatchedCommand>, server: &Identity, reason: Reason) {
+    let (base, age) = (core.attendant.base, server.age(Instant::now(), core.attendant.base));
     let traces = match find(core, &suspects).await {
         Ok(traces) => traces,
         // The watches are told the same when they ask, and know how long to put up with it.
         Err(Failure { kind: ErrorKind::Unauthorized { .. } | ErrorKind::Gone { .. }, .. }) => return,
+        // Nothing says that they were lost. It is tried again with the next look.
+        Err(_) if !reason.restarted => return core.attendant.moved.set(true),
         Err(failure) => {
             let why = format!("its server restarted, and what it left could not be looked for ({failure})");
             for suspect in &suspects {
@@ -94,9 +106,15 @@ async fn settle(core: &Rc<Core>, suspects: Vec<WatchedCommand>, age: Duration) {
             return;
         }
     };
-    let lost = suspects.iter().zip(&traces).filter(|(_, trace)| **trace != Trace::Alive);
+    // What a server has an event or a process of was not lost if that server has run all the time.
+    let lost = suspects.iter().zip(&traces).filter(|(suspect, trace)| match trace {
+        Trace::Alive => false,
+        Trace::Orphan | Trace::Event => reason.restarted && server.may_be_younger_than(suspect.at, base),
+        Trace::None => true,
+    });
     let same_sandbox = traces.iter().any(|trace| *trace != Trace::None);
-    if !same_sandbox {
+    // Whoever gave another address knows that it is another one.
+    if !same_sandbox && !reason.moved {
         core.health.replaced(another(age));
     }
     let mut orphans = Vec::new();
@@ -106,6 +124,9 @@ async fn settle(core: &Rc<Core>, suspects: Vec<WatchedCommand>, age: Duration) {
                 orphans.extend(suspect.head.map(CommandHead::id));
                 let rest = if core.config.kill_orphans { "were ended" } else { "were left running" };
                 unknown(suspect, format!("the server restarted while it ran; its processes {rest}"))
+            }
+            Trace::None if reason.moved => {
+                Failure::done(ErrorKind::Gone { reason: "the server at the new address does not know it".to_owned() })
             }
             Trace::None if !same_sandbox => Failure::done(ErrorKind::Gone { reason: another(age) }),
             _ => unknown(suspect, "the server restarted, and its end was not reported".to_owned()),

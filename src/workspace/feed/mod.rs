@@ -45,6 +45,8 @@ struct Watched {
     shared: u32,
     at: Instant,
     head: Option<CommandHead>,
+    /// Which start of which server started it, where servers tell.
+    instance: Option<Box<str>>,
 }
 
 /// A command that is watched.
@@ -69,6 +71,12 @@ impl Feed {
         self.0.borrow().watched.iter().map(of).collect()
     }
 
+    /// Whether a command is watched that another server has started, or the same one before it was started anew.
+    pub(crate) fn has_of_another(&self, instance: &str) -> bool {
+        let state = self.0.borrow();
+        state.watched.values().any(|watched| watched.instance.as_deref().is_some_and(|of| of != instance))
+    }
+
     /// The child that watches a command.
     pub(crate) fn watch_of(&self, id: EventId) -> Option<Addr<CommandWatch>> {
         self.0.borrow().watched.get(&id).map(|watched| watched.watch.clone())
@@ -84,7 +92,8 @@ impl Feed {
     pub(crate) fn add(&self, command: &Started, watch: Addr<CommandWatch>) -> bool {
         let mut state = self.0.borrow_mut();
         let Started { id, head, at, server_time, .. } = *command;
-        state.watched.insert(id, Watched { watch, want: None, started: server_time, shared: 0, at, head });
+        let instance = command.instance.as_deref().map(Into::into);
+        state.watched.insert(id, Watched { watch, want: None, started: server_time, shared: 0, at, head, instance });
         !std::mem::replace(&mut state.running, true)
     }
 

@@ -55,6 +55,8 @@ pub(super) struct Plan {
     pub(super) serves: Vec<EventId>,
     /// Whether it looks at all commands.
     pub(super) shared: bool,
+    /// How far back it looks for those whom it serves.
+    pub(super) reach: Reach,
 }
 
 /// Decides the next search. `None`: nobody is due.
@@ -70,7 +72,7 @@ pub(super) fn plan(state: &mut State, now: Instant) -> Option<Plan> {
     let (first, want, shared) = due.first()?;
     let alone = want.must_be_alone() || *shared >= SHARED_IN_A_ROW || state.watched.len() == 1;
     let plan = if alone || !state.watched.iter().any(|(id, other)| id != first && joins(other.want.as_ref(), now)) {
-        Plan { query: query_alone(*first, want), serves: vec![*first], shared: false }
+        Plan { query: query_alone(*first, want), serves: vec![*first], shared: false, reach: want.reach }
     } else {
         shared_plan(state, now)
     };
@@ -108,5 +110,5 @@ fn shared_plan(state: &State, now: Instant) -> Plan {
     let seen = state.seen_until.map(|seen| seen.saturating_sub(OVERLAP).unwrap_or(seen));
     let query =
         EventQuery { kind: Some(BashEventKind::Output), timestamp_gte: oldest.max(seen), ..EventQuery::default() };
-    Plan { query, serves, shared: true }
+    Plan { query, serves, shared: true, reach: Reach::New }
 }

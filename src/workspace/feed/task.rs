@@ -148,7 +148,7 @@ async fn search(core: &Rc<Core>, plan: &Plan) -> Result<(), Failure> {
         state.seen_until = state.seen_until.max(newest).max(plan.query.timestamp_gte);
     }
     for id in &plan.serves {
-        hand_out(core, *id, News::Looked).await;
+        hand_out(core, *id, News::Looked(plan.reach)).await;
     }
     Ok(())
 }

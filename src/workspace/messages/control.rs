@@ -74,27 +74,6 @@ impl Message for Observe {
     type Result = Snapshot;
 }
 
-/// Asks what goes on. Not a step.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct WhatGoesOn {
-    /// Only commands count that began since then
-    pub(crate) since: std::time::Instant,
-    /// and until then.
-    pub(crate) until: std::time::Instant,
-}
-
-/// What goes on.
-#[derive(Debug, Clone, Copy, actix::MessageResponse)]
-pub(crate) struct GoesOn {
-    /// Steps that are carried out or wait.
-    pub(crate) steps: usize,
-    pub(crate) commands: usize,
-}
-
-impl Message for WhatGoesOn {
-    type Result = GoesOn;
-}
-
 /// Ends the workspace: waiting steps are turned away, running commands are stopped, and the actor stops. Answered
 /// when that is done.
 #[derive(Debug, Clone, Copy, Default)]

@@ -16,7 +16,6 @@ pub use command::{
 pub(crate) use command::{Execute, Spec};
 pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdown, UpdateConnection, WaitReady};
 pub(crate) use control::{Dismiss, Rest};
-pub(crate) use control::{GoesOn, WhatGoesOn};
 pub use directory::{DirectoryDownload, DirectoryUpload};
 pub use file::{FileDownload, FileUpload, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
@@ -27,7 +26,7 @@ use std::sync::Arc;
 use actix::{Context, ResponseFuture};
 use tokio::sync::oneshot;
 
-use super::RemoteWorkspace;
+use super::{RemoteWorkspace, behalf::Behalf};
 use crate::{Operation, WorkspaceError, protocol::Trace};
 
 /// A message that a workspace answers with a result.
@@ -58,6 +57,7 @@ pub trait Ask: actix::Message<Result = Result<Self::Answer, WorkspaceError>> + S
 pub struct Call<M: Ask> {
     pub(crate) message: M,
     pub(crate) answer: oneshot::Sender<M::Result>,
+    pub(crate) behalf: Behalf,
 }
 
 impl<M: Ask> actix::Message for Call<M> {

@@ -9,14 +9,16 @@ mod tests;
 
 use std::{
     cell::Cell,
+    panic::AssertUnwindSafe,
     rc::Rc,
     time::{Duration, Instant},
 };
 
+use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::{backoff::doubled, core::Core};
+use super::{backoff::doubled, core::Core, supervision::panic_text};
 use crate::{ErrorKind, Failure};
 
 /// How long a command has run before a socket is opened on its account. Most have ended by then.
@@ -125,8 +127,9 @@ impl Pushing {
         wanted && rested && !(self.running.get() || self.suspended.get() || self.refused.get())
     }
 
-    /// Takes in how a session failed, and decides when to try again.
-    fn failed(&self, failure: &Failure, lived: Duration, now: Instant) {
+    /// Takes in how a session failed, and decides when to try again. `jitter` is between 0 and 1: the subscribers of a gateway
+    /// that went away must not all come back at once.
+    fn failed(&self, failure: &Failure, lived: Duration, now: Instant, jitter: f64) {
         let failures = if lived >= STABLE { 0 } else { self.failures.get() };
         self.failures.set(failures.saturating_add(1));
         let rest = match &failure.kind {
@@ -138,7 +141,7 @@ impl Pushing {
             ErrorKind::ServerError { status: 1013, .. } => LONGEST_REST,
             _ => doubled(FIRST_REST, LONGEST_REST, failures),
         };
-        self.retry_at.set(Some(now + rest));
+        self.retry_at.set(Some(now + rest.mul_f64(0.75 + jitter / 4.0)));
     }
 }
 
@@ -146,6 +149,17 @@ impl Pushing {
 pub(crate) fn begin(core: &Rc<Core>) {
     if core.pushing.may_begin(core.config.push, Instant::now()) {
         core.pushing.running.set(true);
-        actix_rt::spawn(session::run(core.clone()));
+        actix_rt::spawn(session(core.clone()));
     }
+}
+
+/// Holds one socket to its end. A panic is a failure as any other, or sessions would follow each other without rest.
+async fn session(core: Rc<Core>) {
+    let ended = AssertUnwindSafe(session::run(core.clone())).catch_unwind().await;
+    let Err(payload) = ended else { return };
+    let reason = format!("the reading of the event socket panicked: {}", panic_text(&*payload));
+    log::error!("{}: {reason}", core.config.name);
+    core.record.failed(reason.clone());
+    let failure = Failure::not_sent(ErrorKind::Panicked { reason });
+    core.pushing.failed(&failure, Duration::ZERO, Instant::now(), fastrand::f64());
 }

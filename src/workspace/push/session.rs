@@ -66,6 +66,8 @@ async fn read(core: &Rc<Core>, socket: &mut EventSocket) -> Failure {
 async fn hand_on(core: &Rc<Core>, output: BashOutput) {
     let Some(watch) = core.feed.watch_of(output.command_id) else { return };
     count(&core.counters.pushed_events);
+    #[cfg(test)]
+    core.record.faults.strike_push();
     core.feed.pushed(output.timestamp);
     // A child that has just ended needs no news.
     let _ = watch.send(News::Pushed(output)).await;
@@ -73,7 +75,7 @@ async fn hand_on(core: &Rc<Core>, output: BashOutput) {
 
 fn lost(core: &Rc<Core>, failure: &Failure, lived: Duration) {
     log::debug!("{}: output is searched for, since the event socket is not open: {failure}", core.config.name);
-    core.pushing.failed(failure, lived, Instant::now());
+    core.pushing.failed(failure, lived, Instant::now(), fastrand::f64());
     if !lived.is_zero() {
         // A server that was started anew has closed it.
         core.attendant.look_soon();

@@ -32,12 +32,14 @@ fn a_lost_socket_is_tried_again_ever_later() {
     let (pushing, now) = (Pushing::default(), Instant::now());
     let rests: Vec<_> = (0..8)
         .map(|_| {
-            pushing.failed(&away(), Duration::from_secs(1), now);
+            pushing.failed(&away(), Duration::from_secs(1), now, 1.0);
             rest(&pushing, now).unwrap().as_secs()
         })
         .collect();
     assert_eq!(rests, [1, 2, 4, 8, 16, 32, 60, 60]);
-    pushing.failed(&away(), STABLE, now);
+    pushing.failed(&away(), Duration::ZERO, now, 0.0);
+    assert_eq!(rest(&pushing, now).unwrap().as_secs(), 45, "not all at once");
+    pushing.failed(&away(), STABLE, now, 1.0);
     assert_eq!(rest(&pushing, now).unwrap().as_secs(), 1, "it had been open for long");
 }
 
@@ -50,7 +52,7 @@ fn a_server_that_refuses_is_asked_again_only_under_another_link() {
         ErrorKind::NotFound { detail: detail() },
     ] {
         let (pushing, now) = (Pushing::default(), Instant::now());
-        pushing.failed(&failure(kind.clone()), Duration::ZERO, now);
+        pushing.failed(&failure(kind.clone()), Duration::ZERO, now, 1.0);
         assert_eq!(rest(&pushing, now), None, "{kind:?}");
         pushing.new_link();
         assert!(pushing.may_begin(Push::Always, now), "{kind:?}");
@@ -61,6 +63,6 @@ fn a_server_that_refuses_is_asked_again_only_under_another_link() {
 fn a_server_without_a_place_is_asked_again_late() {
     let (pushing, now) = (Pushing::default(), Instant::now());
     let full = ErrorKind::ServerError { status: 1013, detail: "full".to_owned(), retry_after: None };
-    pushing.failed(&failure(full), Duration::ZERO, now);
+    pushing.failed(&failure(full), Duration::ZERO, now, 1.0);
     assert_eq!(rest(&pushing, now), Some(LONGEST_REST));
 }

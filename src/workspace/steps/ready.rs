@@ -51,13 +51,21 @@ pub(crate) async fn wait_ready(core: &Rc<Core>, timeout: Duration) -> Result<(),
             }
             Err(_) => {}
         }
-        if Instant::now() + wait >= give_up {
+        let left = give_up.saturating_duration_since(Instant::now());
+        let Some(pause) = pause(wait, left, fastrand::f64()) else {
             let waiting_for = format!("waiting for the server to be ready; its last answer: {last}");
             return Err(Failure::not_sent(ErrorKind::Deadline { waiting_for, limit: timeout }));
-        }
-        actix_rt::time::sleep(wait.mul_f64(0.75 + fastrand::f64() / 4.0)).await;
+        };
+        // A workspace that ends meanwhile is noticed at once.
+        let _ = actix_rt::time::timeout(pause, core.closing.cancelled()).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
+}
+
+/// How long to wait before the server is asked again, and that it is not, with too little time left for an answer. The last
+/// waits are shorter: one that gets ready shortly before the end is seen. `jitter` is between 0 and 1.
+fn pause(wait: Duration, left: Duration, jitter: f64) -> Option<Duration> {
+    (left > FIRST_WAIT).then(|| wait.mul_f64(0.75 + jitter / 4.0).min(left / 2))
 }
 
 /// Asks once, and wakes the server if it can be woken.
@@ -129,5 +137,22 @@ async fn post(client: &AgentClient, init: &InitConfig) -> Result<Option<String>,
         }
         Err(failure) if matches!(failure.kind, ErrorKind::Unreachable { .. }) => Ok(Some(failure.to_string())),
         Err(failure) => Err(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_asked_until_shortly_before_the_end() {
+        let (mut left, mut wait, mut asked) = (Duration::from_secs(10), FIRST_WAIT, 0);
+        while let Some(pause) = pause(wait, left, 1.0) {
+            left -= pause;
+            wait = (wait * 2).min(LONGEST_WAIT);
+            asked += 1;
+        }
+        assert!(left <= FIRST_WAIT, "{left:?} are given away");
+        assert!(asked < 20, "{asked}");
     }
 }

@@ -142,6 +142,7 @@ fn started(core: &Core, answer: &BashCommand, head: CommandHead, asked: Instant,
         at: Instant::now(),
         server_time: answer.timestamp,
         round_trip: asked.elapsed(),
+        instance: answer.instance_id.clone(),
         may_be_superseded,
     }
 }

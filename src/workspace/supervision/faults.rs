@@ -11,6 +11,7 @@ use crate::{Operation, RemoteWorkspace, WorkspaceError, messages::Ask, protocol:
 pub(crate) struct Faults {
     watch: Cell<u32>,
     feed: Cell<u32>,
+    push: Cell<u32>,
 }
 
 impl Faults {
@@ -32,13 +33,22 @@ impl Faults {
             panic!("injected into the feed");
         }
     }
+
+    pub(crate) fn strike_push(&self) {
+        let left = self.push.get();
+        if left > 0 {
+            self.push.set(left - 1);
+            panic!("injected into the event socket");
+        }
+    }
 }
 
-/// Lets so many panics happen in the watches of commands and in the feed.
+/// Lets so many panics happen in the watches of commands, in the feed, and at what the event socket brings.
 #[derive(Default)]
 pub(crate) struct Inject {
     pub(crate) watch: u32,
     pub(crate) feed: u32,
+    pub(crate) push: u32,
 }
 
 /// Panics in the actor's handler.
@@ -61,6 +71,7 @@ impl Ask for Inject {
         let faults = &workspace.core().record.faults;
         faults.watch.set(self.watch);
         faults.feed.set(self.feed);
+        faults.push.set(self.push);
         Box::pin(async { Ok(()) })
     }
 }
@@ -88,7 +99,7 @@ impl Ask for PanicInStep {
 
     fn hand_over(self, workspace: &mut RemoteWorkspace, _: &mut Context<RemoteWorkspace>) -> ResponseFuture<Answer> {
         let core = workspace.core().clone();
-        let place = core.queue.enter();
+        let place = core.enter();
         named::<Self>(workspace, async move {
             let _permit = core.turn(place, None).await?;
             panic!("injected into a step");

@@ -26,6 +26,7 @@ use crate::{
     protocol::{BashOutput, CommandHead, EventId},
     workspace::{
         attendant,
+        behalf::Behalf,
         core::{Core, count},
         feed::{self, Reach, Want},
         push, steps,
@@ -74,6 +75,8 @@ pub(crate) struct CommandWatch {
     resting: bool,
     /// Whether it was decided when to stop reading, last event or not.
     cutting: bool,
+    /// Who waits until the command has ended, with its processes.
+    behalf: Behalf,
 }
 
 /// A command that a server has started.
@@ -89,6 +92,8 @@ pub(crate) struct Started {
     pub(crate) server_time: Timestamp,
     /// How long the start took.
     pub(crate) round_trip: Duration,
+    /// Which start of which server started it, where servers tell.
+    pub(crate) instance: Option<String>,
     /// Whether it was found after its start had been forbidden: it may yet turn out not to have run.
     pub(crate) may_be_superseded: bool,
 }
@@ -121,8 +126,8 @@ pub(crate) struct Watching {
 pub(crate) enum News {
     /// A search has found these.
     Found(Vec<BashOutput>),
-    /// That was all that there is: the look is over that the child asked for.
-    Looked,
+    /// That was all that there is: the look is over that the child asked for, which reached so far back.
+    Looked(Reach),
     /// The server has told of this by itself.
     Pushed(BashOutput),
 }
@@ -180,6 +185,7 @@ impl CommandWatch {
             rest: rest.clone(),
             resting: false,
             cutting: false,
+            behalf: Behalf::current(),
         };
         count(&core.counters.commands_started);
         let context = Context::new();
@@ -239,7 +245,7 @@ impl CommandWatch {
         // There is not much time left to wait between tries.
         self.outage.over();
         let stop = steps::stop::end_processes(self.core.clone(), self.started.clone(), self.settled.clone());
-        self.core.tasks.spawn_local(stop);
+        self.core.tasks.spawn_local(self.behalf.clone().carry_out(stop));
         self.want_after(self.started.round_trip.min(Duration::from_millis(5)));
         self.bound_ending(ending, ctx);
     }
@@ -443,6 +449,8 @@ impl CommandWatch {
     }
 
     fn settle(&mut self, result: Result<CommandResult, Failure>, ctx: &mut Context<Self>) {
+        // Whoever hears of the end finds no more work than goes on.
+        drop(std::mem::take(&mut self.behalf));
         if let Some(reply) = self.reply.take() {
             count(&self.core.counters.commands_finished);
             self.core.record.ended(self.started.id, CommandEnd::from(&result));
@@ -553,9 +561,12 @@ impl Handler<News> for CommandWatch {
                 }
                 appetite
             }
-            News::Looked => {
+            News::Looked(reach) => {
                 self.outage.over();
-                self.rereads += u32::from(std::mem::take(&mut self.reach) == Reach::Everything);
+                // What was missed after this look had begun is left to the next one.
+                if reach == self.reach {
+                    self.rereads += u32::from(std::mem::take(&mut self.reach) == Reach::Everything);
+                }
                 self.go_on(ctx);
                 Appetite::More
             }

@@ -69,6 +69,8 @@ pub(super) enum Input {
     Vacant { seat: SeatNo },
     /// A workspace that nothing runs on can be used no more.
     SeatLost { seat: SeatNo, outcome: Outcome },
+    /// Nothing shall begin any more.
+    Drain,
     /// The run shall end.
     Cancel,
 }
@@ -204,6 +206,7 @@ impl Dispatcher {
         let mut actions = Vec::new();
         match input {
             Input::Tick => {}
+            Input::Drain => self.cancel(CancelReason::Drained, &mut actions),
             Input::Cancel => self.cancel(CancelReason::Cancelled, &mut actions),
             Input::Ended { target, outcome, again, lost } => {
                 self.ended(now, target, outcome, again, lost, &mut actions);

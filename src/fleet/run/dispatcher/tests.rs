@@ -235,19 +235,31 @@ fn table(title: &str) -> Vec<Vec<&'static str>> {
 #[test]
 fn the_decision_table_of_the_documentation_holds() {
     let rows = table("what happens");
-    assert_eq!(rows.len(), 4);
-    for row in rows {
-        let reason: CancelReason = serde_json::from_str(&row[3].replace('`', "\"")).unwrap();
+    let reason_of = |row: &[&str]| serde_json::from_str::<CancelReason>(&row[3].replace('`', "\"")).unwrap();
+    let reasons: Vec<_> = rows.iter().map(|row| reason_of(row)).collect();
+    use CancelReason::{Cancelled, Drained, GlobalTimeout, MaxFailImmediate, MaxFailWait};
+    assert_eq!(reasons, [MaxFailWait, Drained, MaxFailImmediate, GlobalTimeout, Cancelled]);
+    assert!(reasons.is_sorted(), "a reason further down replaces one further up");
+    for (row, reason) in rows.iter().zip(reasons) {
+        let said = match reason {
+            MaxFailWait => "N:wait",
+            Drained => "drain",
+            MaxFailImmediate => "N:immediate",
+            GlobalTimeout => "--global-timeout",
+            Cancelled => "Ctrl-C",
+        };
+        assert!(row[0].contains(said), "{row:?}");
         let rules = match reason {
             CancelReason::MaxFailWait => Rules { max_fail: Some("1".parse().unwrap()), ..rules(2) },
             CancelReason::MaxFailImmediate => Rules { max_fail: Some("1:immediate".parse().unwrap()), ..rules(2) },
             CancelReason::GlobalTimeout => Rules { global_timeout: Some(SECOND), ..rules(2) },
-            CancelReason::Cancelled => rules(2),
+            CancelReason::Drained | CancelReason::Cancelled => rules(2),
         };
         let mut run = each(rules, 3);
         run.handle(Duration::ZERO, Input::Tick);
         let input = match reason {
             CancelReason::GlobalTimeout => Input::Tick,
+            CancelReason::Drained => Input::Drain,
             CancelReason::Cancelled => Input::Cancel,
             _ => Input::Ended { target: 0, outcome: Outcome::Failed, again: Again::No, lost: false },
         };
@@ -370,8 +382,10 @@ fn any_of<'a>(items: impl Iterator<Item = &'a TargetNo>, pick: u32) -> Option<Ta
 
 /// The next thing that happens to a random run.
 fn next_input(world: &mut World, run: &Dispatcher, now: &mut Duration, pick: u32) -> Input {
-    if pick % 97 == 1 {
-        return Input::Cancel;
+    match pick % 97 {
+        1 => return Input::Cancel,
+        2 => return Input::Drain,
+        _ => {}
     }
     if pick % 11 == 2
         && let Some(seat) = world.occupied.pop()
