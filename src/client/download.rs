@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::{
     agent_client::AgentClient,
-    body::{announced, header, truncated},
+    body::{announced, check_encoding, header, truncated},
     broken,
     exchange::Call,
     watch::Watch,
@@ -173,6 +173,7 @@ struct ContentRange {
 /// Checks that an answer is a file, from where it was asked for.
 fn check(answer: &ClientResponse, from: Option<u64>, name: &str) -> Result<Option<ContentRange>, Failure> {
     let headers = answer.headers();
+    check_encoding(headers, name)?;
     if headers.get(CONTENT_DISPOSITION).is_none()
         && let Some(kind) = header(headers, CONTENT_TYPE).filter(|kind| kind.starts_with("text/html"))
     {

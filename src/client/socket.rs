@@ -17,7 +17,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{
     agent_client::AgentClient,
     broken,
+    excerpt::shown,
     exchange::uri,
+    pool::Lent,
     status::{self, Refusal},
 };
 use crate::{
@@ -61,10 +63,11 @@ impl AgentClient {
         let limits = *self.limits();
         let target = self.root("/sockets/bash-events").with_some("resend_mode", resend_all.then_some("all"));
         let uri = uri(&target).map_err(|broken| broken.failure)?;
-        let connecting = self.duplex().client.ws(uri).max_frame_size(limits.max_socket_frame).connect();
+        let lent = self.duplex();
+        let connecting = lent.client.ws(uri).max_frame_size(limits.max_socket_frame).connect();
         let patience = limits.connect_timeout + limits.answer_timeout;
         let (_, framed) = match timeout(patience, connecting).await {
-            Ok(result) => result.map_err(not_connected)?,
+            Ok(result) => result.map_err(|error| not_connected(error, &lent))?,
             Err(_) => return Err(silent("the event socket to open", patience)),
         };
         let mut socket = EventSocket {
@@ -206,15 +209,18 @@ impl fmt::Debug for EventSocket {
 }
 
 fn event(text: &[u8]) -> Result<BashEvent, Failure> {
-    serde_json::from_slice(text)
-        .map_err(|error| Failure::protocol(format!("the event socket sent a message that is no event: {error}")))
+    serde_json::from_slice(text).map_err(|error| {
+        Failure::protocol(format!("the event socket sent a message that is no event: {}", shown(&error.to_string())))
+    })
 }
 
 /// What the server's farewell means.
 fn closed(reason: Option<CloseReason>) -> Result<(), Failure> {
     let Some(CloseReason { code, description }) = reason else { return Ok(()) };
     let code = u16::from(code);
-    let detail = description.unwrap_or_else(|| format!("the event socket was closed with code {code}"));
+    let detail = description
+        .map(|description| shown(&description))
+        .unwrap_or_else(|| format!("the event socket was closed with code {code}"));
     let kind = match code {
         1000 | 1001 => return Ok(()),
         BAD_KEY => ErrorKind::Unauthorized { status: 401, detail },
@@ -227,9 +233,9 @@ fn closed(reason: Option<CloseReason>) -> Result<(), Failure> {
     Err(Failure::maybe_sent(kind))
 }
 
-fn not_connected(error: WsClientError) -> Failure {
+fn not_connected(error: WsClientError, lent: &Lent) -> Failure {
     match error {
-        WsClientError::SendRequest(error) => broken::judge(error).failure,
+        WsClientError::SendRequest(error) => lent.watch.explain(broken::judge(error)).failure,
         WsClientError::InvalidResponseStatus(status) if status.as_u16() == 404 => {
             Failure::not_sent(ErrorKind::NotFound { detail: "there is no event socket".to_owned() })
         }

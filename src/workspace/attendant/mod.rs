@@ -94,6 +94,14 @@ impl Attendant {
         }
     }
 
+    /// Looks at a server at once at which nobody has looked yet.
+    pub(crate) fn look_first(&self) {
+        if self.last_look.get().is_none() {
+            self.next_look.set(Instant::now());
+            self.wake.notify_one();
+        }
+    }
+
     /// Takes in that the server could not tell of a command. One that runs and is unknown was started by another server.
     pub(crate) fn missed(&self, core: &Core, id: EventId, failure: &Failure) {
         if matches!(failure.kind, ErrorKind::NotFound { .. }) && core.feed.watch_of(id).is_some() {
