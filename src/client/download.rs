@@ -165,7 +165,7 @@ impl fmt::Debug for Download {
 
 /// The range of a 206.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ContentRange {
+pub(super) struct ContentRange {
     from: u64,
     total: Option<u64>,
 }
@@ -195,7 +195,7 @@ fn check(answer: &ClientResponse, from: Option<u64>, name: &str) -> Result<Optio
     }
 }
 
-fn content_range(text: &str) -> Option<ContentRange> {
+pub(super) fn content_range(text: &str) -> Option<ContentRange> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (from, _) = range.split_once('-')?;
     Some(ContentRange { from: from.trim().parse().ok()?, total: total.trim().parse().ok() })

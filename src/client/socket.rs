@@ -45,9 +45,7 @@ struct Auth<'a> {
 /// It must be read all the time: a subscriber that stands still can freeze all commands of its server.
 pub struct EventSocket {
     framed: Framed<BoxedSocket, Codec>,
-    /// A message of which more is to come.
-    partial: Option<BytesMut>,
-    max_message: usize,
+    messages: Messages,
     idle: Duration,
     heard: Instant,
     is_asked: bool,
@@ -72,8 +70,7 @@ impl AgentClient {
         };
         let mut socket = EventSocket {
             framed,
-            partial: None,
-            max_message: limits.max_socket_frame,
+            messages: Messages::new(limits.max_socket_frame),
             idle: limits.idle_timeout,
             heard: Instant::now(),
             is_asked: false,
@@ -140,7 +137,7 @@ impl EventSocket {
     async fn take(&mut self, frame: Frame) -> Result<Option<BashEvent>, Failure> {
         match frame {
             Frame::Text(text) => event(&text).map(Some),
-            Frame::Continuation(item) => self.join(item),
+            Frame::Continuation(item) => self.messages.join(item)?.map(|whole| event(&whole)).transpose(),
             Frame::Ping(payload) => self.send(Message::Pong(payload)).await.map(|()| None),
             Frame::Pong(_) => Ok(None),
             Frame::Binary(_) => Err(Failure::protocol("the event socket sent a binary message")),
@@ -150,30 +147,6 @@ impl EventSocket {
                 closed(reason).map(|()| None)
             }
         }
-    }
-
-    fn join(&mut self, item: Item) -> Result<Option<BashEvent>, Failure> {
-        let (piece, is_last) = match item {
-            Item::FirstText(piece) => {
-                self.partial = Some(BytesMut::new());
-                (piece, false)
-            }
-            Item::FirstBinary(_) => return Err(Failure::protocol("the event socket sent a binary message")),
-            Item::Continue(piece) => (piece, false),
-            Item::Last(piece) => (piece, true),
-        };
-        let Some(partial) = &mut self.partial else {
-            return Err(Failure::protocol("the event socket sent the rest of a message without its beginning"));
-        };
-        if partial.len() + piece.len() > self.max_message {
-            return Err(self.too_large());
-        }
-        partial.extend_from_slice(&piece);
-        if !is_last {
-            return Ok(None);
-        }
-        let whole = self.partial.take().unwrap_or_default();
-        event(&whole).map(Some)
     }
 
     async fn send_json(&mut self, message: &impl Serialize) -> Result<(), Failure> {
@@ -192,13 +165,51 @@ impl EventSocket {
     fn unreadable(&self, error: &WsProtocolError) -> Failure {
         match error {
             WsProtocolError::Io(error) => lost(&error.to_string()),
-            WsProtocolError::Overflow => self.too_large(),
+            WsProtocolError::Overflow => self.messages.too_large(),
             error => Failure::protocol(format!("the event socket: {error}")),
         }
     }
+}
+
+/// Puts messages together that come in pieces.
+pub(super) struct Messages {
+    /// A message of which more is to come.
+    partial: Option<BytesMut>,
+    most: usize,
+}
+
+impl Messages {
+    /// Messages of at most so many bytes.
+    pub(super) const fn new(most: usize) -> Self {
+        Self { partial: None, most }
+    }
+
+    /// Takes a piece, and returns the message that it completes.
+    pub(super) fn join(&mut self, item: Item) -> Result<Option<BytesMut>, Failure> {
+        let (piece, is_last) = match item {
+            Item::FirstText(_) if self.partial.is_some() => {
+                return Err(Failure::protocol("the event socket began a message within another"));
+            }
+            Item::FirstText(piece) => {
+                self.partial = Some(BytesMut::new());
+                (piece, false)
+            }
+            Item::FirstBinary(_) => return Err(Failure::protocol("the event socket sent a binary message")),
+            Item::Continue(piece) => (piece, false),
+            Item::Last(piece) => (piece, true),
+        };
+        let Some(partial) = &mut self.partial else {
+            return Err(Failure::protocol("the event socket sent the rest of a message without its beginning"));
+        };
+        if partial.len() + piece.len() > self.most {
+            return Err(self.too_large());
+        }
+        partial.extend_from_slice(&piece);
+        Ok(if is_last { self.partial.take() } else { None })
+    }
 
     fn too_large(&self) -> Failure {
-        Failure::protocol(format!("the event socket sent a message larger than {} bytes", self.max_message))
+        Failure::protocol(format!("the event socket sent a message larger than {} bytes", self.most))
     }
 }
 
@@ -208,7 +219,7 @@ impl fmt::Debug for EventSocket {
     }
 }
 
-fn event(text: &[u8]) -> Result<BashEvent, Failure> {
+pub(super) fn event(text: &[u8]) -> Result<BashEvent, Failure> {
     serde_json::from_slice(text).map_err(|error| {
         Failure::protocol(format!("the event socket sent a message that is no event: {}", shown(&error.to_string())))
     })

@@ -95,7 +95,7 @@ fn words(answer: &Refusal<'_>) -> String {
 }
 
 /// Reads a Retry-After: seconds or a date.
-fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+pub(super) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),

@@ -10,6 +10,8 @@ mod backoff;
 mod compat;
 mod config;
 mod core;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod decoders;
 mod directory;
 mod ending;
 mod feed;

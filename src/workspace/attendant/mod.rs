@@ -261,3 +261,20 @@ fn limit(told: f64) -> Option<Duration> {
     let limit = seconds(told);
     (!limit.is_zero() && limit < LONGEST_LIMIT).then_some(limit)
 }
+
+/// Reads what a server says of itself as [`learn`] does, for fuzz tests.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_again(info: &ServerInfo, base: Instant) {
+    let identity = Identity::of(info, base + FIRST_LOOK, base);
+    let mut sandbox_use = Use::default();
+    sandbox_use.learn(base, seconds(info.idle_time), info.runtime_idle_timeout_seconds.and_then(limit));
+    let _ = (identity.is_restart_of(&identity), identity.age(base, base), identity.is_younger_than(base, base));
+    let _ = sandbox_use.due(super::Keepalive::Auto);
+    let _ = (info.pushes_output(), info.has_stop_route());
+}
+
+/// Reads a list of processes, for fuzz tests.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_processes(text: &str) {
+    restart::read_scan(text);
+}
