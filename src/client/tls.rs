@@ -67,7 +67,7 @@ fn system_roots() -> Result<RootCertStore, Failure> {
     if store.is_empty() {
         let why = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
         return Err(Failure::invalid(format!(
-            "this system has no certificate authorities{why}; install ca-certificates, or name a PEM file as `ca_file`"
+            "this system has no certificate authorities{why}; install ca-certificates, or name a PEM file as `ca_file` (--ca-file)"
         )));
     }
     Ok(store)
@@ -129,7 +129,7 @@ fn certificate_reason(why: &CertificateError, host: &str) -> String {
         }
         // A bad signature is what an authority looks like that was made anew under its old name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
-            "the certificate is from an unknown authority ({why}); if it is your own, name its PEM file as `ca_file`"
+            "the certificate is from an unknown authority ({why}); if it is your own, name its PEM file as `ca_file` (--ca-file)"
         ),
         // What `openssl req -x509` makes. rustls has no name of its own for it.
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
