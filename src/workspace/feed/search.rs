@@ -18,6 +18,9 @@ const MOST_PAGES: usize = 1_000;
 /// How many pages a search may have. Each brings an event at least, and where events are small a hundred.
 const LONGEST_SEARCH: u64 = 100_000;
 
+/// How much output is read at once.
+const MOST_OUTPUT: usize = 1 << 30;
+
 /// How many pages in a row may have nothing on them. An event that is being written is left out of its page.
 const MOST_EMPTY: u64 = 100;
 
@@ -123,16 +126,25 @@ impl Search {
     }
 }
 
-/// Reads all output of one command.
-pub(crate) async fn read_all(
+/// Reads all output of one command, as far as one can hold it.
+pub(crate) async fn read_all<T>(
     client: &AgentClient,
     id: EventId,
-    mut each: impl FnMut(BashOutput),
+    mut each: impl FnMut(BashOutput) -> T,
 ) -> Result<(), Failure> {
     let query = EventQuery { kind: Some(BashEventKind::Output), command_id: Some(id), ..EventQuery::default() };
     let (mut search, mut pages) = (Search::new(query), Pages::default());
+    let mut bytes = 0;
     while let Some(events) = search.next(client, &mut pages).await? {
-        events.into_iter().filter_map(output_of(id)).for_each(&mut each);
+        bytes += events.iter().map(text_bytes).sum::<usize>();
+        if bytes > MOST_OUTPUT {
+            return Err(Failure::protocol(format!(
+                "the command has written more than {MOST_OUTPUT} bytes: let it write into a file and download that, or follow it"
+            )));
+        }
+        for output in events.into_iter().filter_map(output_of(id)) {
+            each(output);
+        }
     }
     Ok(())
 }

@@ -141,7 +141,7 @@ pub(crate) async fn output(core: &Rc<Core>, id: EventId) -> Result<CommandOutput
     let mut tries = 0;
     loop {
         let mut assembly = Assembly::default();
-        feed::read_all(&client, id, |event| _ = assembly.add(event)).await?;
+        feed::read_all(&client, id, |event| assembly.add(event)).await?;
         let mut output = CommandOutput { stdout: String::new(), stderr: String::new(), exit_code: None };
         while let Some(event) = assembly.release() {
             output.stdout.push_str(event.stdout.as_deref().unwrap_or_default());
