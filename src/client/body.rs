@@ -9,7 +9,10 @@ use awc::{
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Instant, timeout},
+};
 
 use super::{
     broken,
@@ -115,13 +118,17 @@ async fn next(
     got: usize,
     what: &str,
 ) -> Result<Option<Bytes>, Failure> {
+    // Pieces may be small and many, and none of them a reason to wait: others have to have their turn all the same.
+    consume_budget().await;
     let allowance = bounds.total + Duration::from_secs(got as u64 / BYTES_PER_SECOND);
     let limit = bounds.idle.min(allowance.saturating_sub(start.elapsed()));
-    match timeout(limit, answer.next()).await {
-        Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
-        Ok(Some(Err(error))) => Err(broken::body(&error)),
-        Ok(None) => Ok(None),
-        Err(_) => Err(Failure::maybe_sent(ErrorKind::Deadline {
+    // A timeout alone would never come where there is always another piece, however small.
+    let piece = if limit.is_zero() { None } else { timeout(limit, answer.next()).await.ok() };
+    match piece {
+        Some(Some(Ok(chunk))) => Ok(Some(chunk)),
+        Some(Some(Err(error))) => Err(broken::body(&error)),
+        Some(None) => Ok(None),
+        None => Err(Failure::maybe_sent(ErrorKind::Deadline {
             waiting_for: format!("reading the answer to {what} ({got} bytes came)"),
             limit: bounds.idle.min(allowance),
         })),

@@ -14,7 +14,7 @@ use awc::{
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
-use tokio::time::timeout;
+use tokio::{task::coop::consume_budget, time::timeout};
 
 use super::{
     agent_client::AgentClient,
@@ -113,6 +113,8 @@ impl Download {
         if self.is_over {
             return None;
         }
+        // However small the pieces are, others have their turn.
+        consume_budget().await;
         let result = match timeout(self.idle, self.answer.next()).await {
             Ok(Some(Ok(chunk))) => {
                 self.got += chunk.len() as u64;

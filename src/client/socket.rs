@@ -12,7 +12,10 @@ use awc::{
 use bytes::{Bytes, BytesMut};
 use futures::{SinkExt as _, StreamExt as _};
 use serde::Serialize;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{
     agent_client::AgentClient,
@@ -89,6 +92,8 @@ impl EventSocket {
     /// Dropping the future loses no event.
     pub async fn next(&mut self) -> Option<Result<BashEvent, Failure>> {
         while !self.is_over {
+            // Messages that mean nothing may come without end, and others have to have their turn all the same.
+            consume_budget().await;
             match self.step().await {
                 Ok(None) => {}
                 Ok(Some(event)) => return Some(Ok(event)),

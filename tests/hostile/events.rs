@@ -30,11 +30,12 @@ async fn executed(
     let command = ExecuteCommand::new("echo hi").with_timeout(timeout);
     let result = tokio::time::timeout(SOON, workspace.execute_command(command)).await.expect("it ends");
     let took = began.elapsed();
-    fleet.shutdown().await;
-    // Whatever was read for the command is no longer read when nobody waits for it.
+    // Whatever was read for the command is no longer read when nobody waits for it, but for what was under way.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let asked = server.requests();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(server.requests() <= asked + 2, "{} requests came later", server.requests() - asked);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(server.requests() <= asked + 5, "{} requests came later", server.requests() - asked);
+    fleet.shutdown().await;
     (result, took)
 }
 
@@ -121,27 +122,22 @@ async fn events_of_others_are_nobodys_output_and_hold_up_nobody() {
         if !ask.is_search() {
             return Say::Honest;
         }
-        let (first, second) = (commands.id(0), commands.id(1));
-        // The first command is followed by somebody who does not read, and everything tells of it.
-        let mut all: Vec<_> = (0..900u64)
-            .map(|order| output(if order % 2 == 0 { &first } else { &stranger }, order / 2, None, "x\n"))
-            .collect();
-        if !second.is_empty() && ask.command().is_none_or(|asked| asked == second) {
-            all.push(output(&second, 0, Some(0), "mine\n"));
-        }
+        // The first command is followed by somebody who does not read, and every answer tells of it.
+        let first = commands.id(0);
+        let of = |order: u64| if order % 2 == 0 { &first } else { &stranger };
+        let mut all: Vec<_> = (0..900).map(|order| output(of(order), 0, None, "x\n")).collect();
+        let asked = ask.command().filter(|asked| *asked != first);
+        all.extend(asked.map(|asked| output(asked, 0, Some(0), "mine\n")));
         events(all, None)
     })
     .await;
     let (fleet, workspace) = server.workspace(|config| config).await;
-    let mut unread = workspace.follow_command("yes");
+    let mut unread = workspace.follow_command(ExecuteCommand::new("yes").with_timeout(None));
     let started = tokio::time::timeout(SOON, unread.next()).await.expect("it is started");
     assert!(matches!(started, Some(CommandEvent::Started { .. })));
-    for _ in 0..3 {
+    for _ in 0..20 {
         let result = tokio::time::timeout(SOON, workspace.execute_command("echo mine")).await.expect("it ends");
         assert_eq!(result.unwrap().stdout, "mine\n");
-        if server.requests() > 0 {
-            break;
-        }
     }
     drop(unread);
     fleet.shutdown().await;
