@@ -81,7 +81,7 @@ async fn output_arrives_as_it_is_written() {
         late.push(written.elapsed().unwrap_or_default());
     }
     assert_eq!(running.result().await.unwrap().exit_code, 0);
-    // The first second is searched for.
+    // What is written before the socket is open is searched for.
     late.drain(..late.len() / 2);
     late.sort_unstable();
     assert!(late[late.len() / 2] < Duration::from_millis(200), "{late:?}");
