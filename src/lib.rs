@@ -16,6 +16,9 @@ pub mod cli;
 pub mod client;
 pub mod error;
 pub mod fleet;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handle;
 #[cfg(feature = "cli")]
 pub mod inventory;

@@ -322,6 +322,18 @@ impl<'a> Check<'a> {
     }
 }
 
+/// Reads lines as `--jobs` does, for fuzz tests.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_lines(text: &str) {
+    let (template, configs) = (ExecuteCommand::new(""), []);
+    let mut check = Check::new(&template, &configs);
+    for (number, line) in (1..).zip(text.lines()) {
+        if let Err(reason) = check.job(number, line) {
+            assert!(!reason.is_empty());
+        }
+    }
+}
+
 /// Whether a name would move the cursor where it is printed.
 fn is_odd(name: &str) -> bool {
     name.contains(char::is_control)

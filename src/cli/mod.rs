@@ -26,3 +26,5 @@ pub use exit::{
     COMMAND_FAILED, COMMAND_TIMED_OUT, INTERNAL_ERROR, INTERRUPTED, MAX_FAIL_REACHED, NOTHING_SELECTED, SUCCESS, USAGE,
     WORKSPACE_UNUSABLE,
 };
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use jobs::read_lines as read_job_lines;

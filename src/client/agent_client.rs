@@ -17,6 +17,9 @@ use super::{
 };
 use crate::Failure;
 
+/// Shorter ones are no secrets, and are in too many words.
+const SHORTEST_SECRET: usize = 4;
+
 /// The client of one agent server: a method for each endpoint, no policy.
 ///
 /// It stays on its thread and is cheap to clone; clones share their connections. A GET that meets a connection which the
@@ -31,6 +34,8 @@ struct Core {
     /// The headers of the event socket, which sends the key in its first message.
     socket_headers: HeaderMap,
     key: Option<SessionKey>,
+    /// The values of the connection's own headers.
+    secrets: Vec<SessionKey>,
     /// The URI before the server's own paths.
     root: String,
     /// The URI before `/bash`, `/file` and `/git`.
@@ -90,6 +95,7 @@ impl AgentClient {
             headers: headers::defaults(connection, &named, true)?,
             socket_headers: headers::defaults(connection, &named, false)?,
             key: connection.api_key.clone(),
+            secrets: connection.headers.iter().map(|(_, value)| value.clone()).collect(),
             api: format!("{root}{}", connection.api_prefix),
             root,
             short: Pool::default(),
@@ -125,6 +131,18 @@ impl AgentClient {
         if !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
             self.tell(|observer| observer.answered(status.as_u16()));
         }
+    }
+
+    /// The same failure without the session key and the secret headers, should a server have repeated them.
+    pub(super) fn hide(&self, mut failure: Failure) -> Failure {
+        if let Some(words) = failure.kind.words_mut() {
+            for secret in self.0.key.iter().chain(&self.0.secrets).map(SessionKey::expose) {
+                if secret.len() >= SHORTEST_SECRET && words.contains(secret) {
+                    *words = words.replace(secret, "***");
+                }
+            }
+        }
+        failure
     }
 
     pub(super) fn key(&self) -> Option<&SessionKey> {

@@ -79,7 +79,7 @@ impl AgentClient {
         start: &StartBashCommand,
         idempotency_key: Option<EventId>,
     ) -> Result<BashCommand, Failure> {
-        let mut call = Call::post(self, self.api("/bash/start_bash_command")).json(body(start)?);
+        let mut call = Call::post(self, self.api("/bash/start_bash_command")).json(body(start)?).small();
         if let Some(key) = idempotency_key {
             let value = HeaderValue::from_str(&key.to_string()).map_err(|error| Failure::invalid(error.to_string()))?;
             call = call.header(HeaderName::from_static("idempotency-key"), value);
@@ -119,7 +119,7 @@ impl AgentClient {
     /// # Errors
     /// As any request.
     pub async fn clear_bash_events(&self) -> Result<ClearedEvents, Failure> {
-        self.ask(Call::new(self, Method::DELETE, self.api("/bash/bash_events"))).await
+        self.ask(Call::new(self, Method::DELETE, self.api("/bash/bash_events")).small()).await
     }
 
     /// Stops a command, and answers when its shell has ended.
@@ -127,7 +127,7 @@ impl AgentClient {
     /// # Errors
     /// As any request. `NotFound` is an unknown command, or a server up to 1.43, which has no such route.
     pub async fn stop_bash_command(&self, id: EventId) -> Result<Success, Failure> {
-        self.ask(Call::post(self, self.api(&format!("/bash/bash_commands/{id}/stop")))).await
+        self.ask(Call::post(self, self.api(&format!("/bash/bash_commands/{id}/stop"))).small()).await
     }
 }
 

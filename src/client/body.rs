@@ -4,14 +4,21 @@ use std::time::Duration;
 
 use awc::{
     ClientResponse,
-    http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName},
+    http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName},
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Instant, timeout},
+};
 
-use super::{broken, excerpt::excerpt, limits::ClientLimits};
+use super::{
+    broken,
+    excerpt::{excerpt, shown},
+    limits::ClientLimits,
+};
 use crate::{ErrorKind, Failure};
 
 /// The slowest that a large JSON answer may come.
@@ -34,6 +41,11 @@ impl Bounds {
         Self { bytes: limits.max_json_bytes, idle: limits.idle_timeout, total: limits.answer_timeout }
     }
 
+    /// The same for an answer that has no reason to be larger than this.
+    pub(super) fn at_most(self, bytes: usize) -> Self {
+        Self { bytes: self.bytes.min(bytes), ..self }
+    }
+
     /// The bounds of an error's text, of which the beginning is enough.
     pub(super) const fn error(limits: &ClientLimits) -> Self {
         Self { bytes: 256 << 10, idle: limits.answer_timeout, total: limits.answer_timeout }
@@ -50,8 +62,21 @@ pub(super) fn announced(headers: &HeaderMap) -> Option<u64> {
     header(headers, CONTENT_LENGTH)?.trim().parse().ok()
 }
 
+/// Refuses an answer that was compressed. Every request says that none may be: a few bytes could become any number, and a
+/// file would not be the one that was asked for.
+pub(super) fn check_encoding(headers: &HeaderMap, what: &str) -> Result<(), Failure> {
+    match headers.get(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("something")) {
+        None | Some("identity" | "") => Ok(()),
+        Some(encoding) => Err(Failure::protocol(format!(
+            "the answer to {what} is compressed ({}), which was not asked for: let nothing on the way to the server do so",
+            excerpt(encoding.as_bytes())
+        ))),
+    }
+}
+
 /// The whole body of an answer to `what`.
 pub(super) async fn read(answer: &mut ClientResponse, bounds: Bounds, what: &str) -> Result<Vec<u8>, Failure> {
+    check_encoding(answer.headers(), what)?;
     let announced = announced(answer.headers());
     let too_large = || too_large(what, bounds.bytes);
     if announced.is_some_and(|length| length > bounds.bytes as u64) {
@@ -93,13 +118,17 @@ async fn next(
     got: usize,
     what: &str,
 ) -> Result<Option<Bytes>, Failure> {
+    // Pieces may be small and many, and none of them a reason to wait: others have to have their turn all the same.
+    consume_budget().await;
     let allowance = bounds.total + Duration::from_secs(got as u64 / BYTES_PER_SECOND);
     let limit = bounds.idle.min(allowance.saturating_sub(start.elapsed()));
-    match timeout(limit, answer.next()).await {
-        Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
-        Ok(Some(Err(error))) => Err(broken::body(&error)),
-        Ok(None) => Ok(None),
-        Err(_) => Err(Failure::maybe_sent(ErrorKind::Deadline {
+    // A timeout alone would never come where there is always another piece, however small.
+    let piece = if limit.is_zero() { None } else { timeout(limit, answer.next()).await.ok() };
+    match piece {
+        Some(Some(Ok(chunk))) => Ok(Some(chunk)),
+        Some(Some(Err(error))) => Err(broken::body(&error)),
+        Some(None) => Ok(None),
+        None => Err(Failure::maybe_sent(ErrorKind::Deadline {
             waiting_for: format!("reading the answer to {what} ({got} bytes came)"),
             limit: bounds.idle.min(allowance),
         })),
@@ -115,17 +144,21 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8], headers: &HeaderMap, what:
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
+    // It may repeat what it found in place of something else, however long that is.
+    let why = shown(&error.to_string());
     if error.is_data() {
-        return Err(Failure::protocol(format!("the answer to {what} has not the expected form: {error}")));
+        return Err(Failure::protocol(format!("the answer to {what} has not the expected form: {why}")));
     }
     let content_type = header(headers, CONTENT_TYPE).unwrap_or("no content type");
     if content_type.starts_with("application/json") {
-        let length = body.len();
-        return Err(Failure::cut_short(format!("the answer to {what} is broken JSON ({length} bytes): {error}")));
+        let reason = format!("the answer to {what} is broken JSON ({} bytes): {why}", body.len());
+        // What merely ends too early may come whole another time.
+        return Err(if error.is_eof() { Failure::cut_short(reason) } else { Failure::protocol(reason) });
     }
     Err(Failure::protocol(format!(
-        "this is not an agent server: it answered {what} with `{}` ({content_type})",
-        excerpt(body)
+        "this is not an agent server: it answered {what} with `{}` ({})",
+        excerpt(body),
+        excerpt(content_type.as_bytes())
     )))
 }
 

@@ -14,11 +14,11 @@ use awc::{
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
-use tokio::time::timeout;
+use tokio::{task::coop::consume_budget, time::timeout};
 
 use super::{
     agent_client::AgentClient,
-    body::{announced, header, truncated},
+    body::{announced, check_encoding, header, truncated},
     broken,
     exchange::Call,
     watch::Watch,
@@ -113,6 +113,8 @@ impl Download {
         if self.is_over {
             return None;
         }
+        // However small the pieces are, others have their turn.
+        consume_budget().await;
         let result = match timeout(self.idle, self.answer.next()).await {
             Ok(Some(Ok(chunk))) => {
                 self.got += chunk.len() as u64;
@@ -165,7 +167,7 @@ impl fmt::Debug for Download {
 
 /// The range of a 206.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ContentRange {
+pub(super) struct ContentRange {
     from: u64,
     total: Option<u64>,
 }
@@ -173,6 +175,7 @@ struct ContentRange {
 /// Checks that an answer is a file, from where it was asked for.
 fn check(answer: &ClientResponse, from: Option<u64>, name: &str) -> Result<Option<ContentRange>, Failure> {
     let headers = answer.headers();
+    check_encoding(headers, name)?;
     if headers.get(CONTENT_DISPOSITION).is_none()
         && let Some(kind) = header(headers, CONTENT_TYPE).filter(|kind| kind.starts_with("text/html"))
     {
@@ -194,7 +197,7 @@ fn check(answer: &ClientResponse, from: Option<u64>, name: &str) -> Result<Optio
     }
 }
 
-fn content_range(text: &str) -> Option<ContentRange> {
+pub(super) fn content_range(text: &str) -> Option<ContentRange> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (from, _) = range.split_once('-')?;
     Some(ContentRange { from: from.trim().parse().ok()?, total: total.trim().parse().ok() })

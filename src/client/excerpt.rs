@@ -3,6 +3,19 @@
 /// How many characters of an answer a message may show.
 const LENGTH: usize = 80;
 
+/// How many characters of a server's own words a message may show.
+const WORDS: usize = 4_000;
+
+/// A server's own words as a message may show them: not endless, and without what would move a terminal's cursor.
+pub(super) fn shown(words: &str) -> String {
+    let plain = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { ' ' } else { c };
+    let mut shown: String = words.chars().take(WORDS).map(plain).collect();
+    if words.chars().nth(WORDS).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 /// The title of an HTML page, or the first printable characters of any other text, on one line.
 pub(super) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(4096)]);
@@ -31,6 +44,13 @@ fn title(page: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_bounded_and_printable() {
+        assert_eq!(shown("no\tsuch\nfile\r\x1b[2J"), "no\tsuch\nfile  [2J");
+        assert_eq!(shown(&"ü".repeat(WORDS)), "ü".repeat(WORDS));
+        assert_eq!(shown(&"ü".repeat(WORDS + 1)), format!("{}...", "ü".repeat(WORDS)));
+    }
 
     #[test]
     fn an_excerpt_is_one_printable_line() {

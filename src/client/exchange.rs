@@ -47,7 +47,12 @@ pub(super) struct Call {
     pub(super) wait: Duration,
     /// Whether it takes a place among the transfers, not among the polls.
     pub(super) long: bool,
+    /// How large a JSON answer may be, where it has no reason to be as large as the client's limits allow.
+    pub(super) most: usize,
 }
+
+/// The most bytes of an answer that says little. The longest that does repeats a command, each byte of it escaped.
+pub(super) const SMALL: usize = 4 << 20;
 
 impl Call {
     pub(super) fn get(client: &AgentClient, target: Target) -> Self {
@@ -60,7 +65,7 @@ impl Call {
 
     pub(super) fn new(client: &AgentClient, method: Method, target: Target) -> Self {
         let wait = client.limits().answer_timeout;
-        Self { method, target, json: None, header: Vec::new(), wait, long: false }
+        Self { method, target, json: None, header: Vec::new(), wait, long: false, most: usize::MAX }
     }
 
     pub(super) fn json(mut self, body: impl Into<Bytes>) -> Self {
@@ -80,6 +85,12 @@ impl Call {
         self
     }
 
+    /// Says that the answer is a small one.
+    pub(super) const fn small(mut self) -> Self {
+        self.most = SMALL;
+        self
+    }
+
     /// The request in messages: method and route.
     pub(super) fn name(&self) -> String {
         format!("{} {}", self.method, self.target)
@@ -89,10 +100,10 @@ impl Call {
 impl AgentClient {
     /// The answer to a request, read as JSON.
     pub(super) async fn ask<T: DeserializeOwned>(&self, call: Call) -> Result<T, Failure> {
-        let name = call.name();
+        let (name, most) = (call.name(), call.most);
         let mut answer = self.answer(call).await?;
-        let body = body::read(&mut answer, Bounds::json(self.limits()), &name).await?;
-        body::parse(&body, answer.headers(), &name)
+        let body = body::read(&mut answer, Bounds::json(self.limits()).at_most(most), &name).await?;
+        body::parse(&body, answer.headers(), &name).map_err(|failure| self.hide(failure))
     }
 
     /// The answer to a request, once its head has come and says that it went well.
@@ -120,6 +131,8 @@ impl AgentClient {
             content_type: header(headers, CONTENT_TYPE),
             body,
         });
+        // What answers may repeat what it was asked with.
+        let failure = self.hide(failure);
         if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::GONE) {
             self.tell(|observer| observer.failed(&failure));
         }
@@ -170,16 +183,17 @@ impl AgentClient {
         };
         let untouched = call.json.is_some().then_some(&*begun);
         match wait(sending, &lent.watch, call.wait, self.limits().connect_timeout).await {
-            Some(result) => result.map_err(broken::judge),
+            Some(result) => result.map_err(|error| lent.watch.explain(broken::judge(error))),
             None => Err(late(&call.name(), call.wait, untouched.is_some_and(|begun| !begun.get()))),
         }
     }
 }
 
 /// Notes that a connection is not to be used again: an agent server that fails answers and then resets its connection.
-/// A start that met the reset would be one of which nobody knows whether it ran.
+/// A start that met the reset would be one of which nobody knows whether it ran. After an interim answer, which nobody asked
+/// for, the real one may come, and must not be taken for that to the next request.
 pub(super) fn note(status: StatusCode, watch: &Watch) {
-    if status.is_server_error() {
+    if status.is_server_error() || status.is_informational() {
         watch.taint();
     }
 }

@@ -41,7 +41,7 @@ impl AgentClient {
     /// # Errors
     /// As any request.
     pub async fn create_directory(&self, path: &str) -> Result<Success, Failure> {
-        self.ask(Call::post(self, self.api("/file/create_directory").with("path", path))).await
+        self.ask(Call::post(self, self.api("/file/create_directory").with("path", path)).small()).await
     }
 
     /// The home directory of the server's user.
@@ -49,7 +49,7 @@ impl AgentClient {
     /// # Errors
     /// As any request.
     pub async fn home(&self) -> Result<HomeReply, Failure> {
-        self.ask(Call::get(self, self.api("/file/home"))).await
+        self.ask(Call::get(self, self.api("/file/home")).small()).await
     }
 
     /// Does nothing that a server counts as use, so that its sandbox is not reaped as idle: a folder is asked for as if it
@@ -80,7 +80,7 @@ impl AgentClient {
     ) -> Result<SubdirPage, Failure> {
         let target = self.api("/file/search_subdirs").with("path", path).with("limit", &limit.to_string());
         let target = target.with_some("page_id", page_id).with_some("include_hidden", include_hidden.then_some("true"));
-        self.ask(Call::get(self, target)).await
+        self.ask(Call::get(self, target).small()).await
     }
 
     /// A folder as a patch or a tar file.

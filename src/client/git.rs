@@ -74,6 +74,6 @@ impl AgentClient {
     /// As any request.
     pub async fn git_repositories(&self, provider: &str, query: Option<&str>) -> Result<serde_json::Value, Failure> {
         let target = self.api("/git/repositories/search").with("provider", provider).with_some("query", query);
-        self.ask(Call::get(self, target)).await
+        self.ask(Call::get(self, target).small()).await
     }
 }

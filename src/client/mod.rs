@@ -11,6 +11,8 @@ mod bash;
 mod body;
 mod broken;
 mod connection;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod decoders;
 mod dialer;
 mod download;
 mod excerpt;

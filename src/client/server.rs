@@ -6,7 +6,7 @@ use super::{
     agent_client::AgentClient,
     bash::body,
     body::{self, Bounds},
-    exchange::Call,
+    exchange::{Call, SMALL},
     headers,
     key::SessionKey,
 };
@@ -21,7 +21,7 @@ impl AgentClient {
     /// # Errors
     /// As any request.
     pub async fn alive(&self) -> Result<AliveReply, Failure> {
-        self.ask(Call::get(self, self.root("/alive"))).await
+        self.ask(Call::get(self, self.root("/alive")).small()).await
     }
 
     /// The same as [`alive`](Self::alive), under its other name.
@@ -29,7 +29,7 @@ impl AgentClient {
     /// # Errors
     /// As any request.
     pub async fn health(&self) -> Result<AliveReply, Failure> {
-        self.ask(Call::get(self, self.root("/health"))).await
+        self.ask(Call::get(self, self.root("/health")).small()).await
     }
 
     /// Whether the server is ready. One that says that it is still starting is no failure.
@@ -47,8 +47,8 @@ impl AgentClient {
         if !answer.status().is_success() {
             return Err(self.refusal(&mut answer).await);
         }
-        let text = body::read(&mut answer, Bounds::json(self.limits()), &name).await?;
-        body::parse(&text, answer.headers(), &name)
+        let text = body::read(&mut answer, Bounds::json(self.limits()).at_most(SMALL), &name).await?;
+        body::parse(&text, answer.headers(), &name).map_err(|failure| self.hide(failure))
     }
 
     /// What the server is.
@@ -56,7 +56,7 @@ impl AgentClient {
     /// # Errors
     /// As any request.
     pub async fn server_info(&self) -> Result<ServerInfo, Failure> {
-        self.ask(Call::get(self, self.root("/server_info"))).await
+        self.ask(Call::get(self, self.root("/server_info")).small()).await
     }
 
     /// Whether the server waits for its configuration. `NotFound` is one that does not.
@@ -64,7 +64,7 @@ impl AgentClient {
     /// # Errors
     /// As any request.
     pub async fn init_status(&self) -> Result<InitStatus, Failure> {
-        self.ask(Call::get(self, self.root("/api/init"))).await
+        self.ask(Call::get(self, self.root("/api/init")).small()).await
     }
 
     /// Wakes a server that waits for its configuration, with the key that it was started with.
@@ -73,7 +73,7 @@ impl AgentClient {
     /// As any request.
     pub async fn init(&self, init_key: &SessionKey, config: &serde_json::Value) -> Result<serde_json::Value, Failure> {
         let key = headers::secret("X-Init-API-Key", init_key)?;
-        let call = Call::post(self, self.root("/api/init")).json(body(config)?);
+        let call = Call::post(self, self.root("/api/init")).json(body(config)?).small();
         self.ask(call.header(HeaderName::from_static("x-init-api-key"), key)).await
     }
 }

@@ -12,12 +12,17 @@ use awc::{
 use bytes::{Bytes, BytesMut};
 use futures::{SinkExt as _, StreamExt as _};
 use serde::Serialize;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{
     agent_client::AgentClient,
     broken,
+    excerpt::shown,
     exchange::uri,
+    pool::Lent,
     status::{self, Refusal},
 };
 use crate::{
@@ -43,9 +48,7 @@ struct Auth<'a> {
 /// It must be read all the time: a subscriber that stands still can freeze all commands of its server.
 pub struct EventSocket {
     framed: Framed<BoxedSocket, Codec>,
-    /// A message of which more is to come.
-    partial: Option<BytesMut>,
-    max_message: usize,
+    messages: Messages,
     idle: Duration,
     heard: Instant,
     is_asked: bool,
@@ -61,16 +64,16 @@ impl AgentClient {
         let limits = *self.limits();
         let target = self.root("/sockets/bash-events").with_some("resend_mode", resend_all.then_some("all"));
         let uri = uri(&target).map_err(|broken| broken.failure)?;
-        let connecting = self.duplex().client.ws(uri).max_frame_size(limits.max_socket_frame).connect();
+        let lent = self.duplex();
+        let connecting = lent.client.ws(uri).max_frame_size(limits.max_socket_frame).connect();
         let patience = limits.connect_timeout + limits.answer_timeout;
         let (_, framed) = match timeout(patience, connecting).await {
-            Ok(result) => result.map_err(not_connected)?,
+            Ok(result) => result.map_err(|error| not_connected(error, &lent))?,
             Err(_) => return Err(silent("the event socket to open", patience)),
         };
         let mut socket = EventSocket {
             framed,
-            partial: None,
-            max_message: limits.max_socket_frame,
+            messages: Messages::new(limits.max_socket_frame),
             idle: limits.idle_timeout,
             heard: Instant::now(),
             is_asked: false,
@@ -89,6 +92,8 @@ impl EventSocket {
     /// Dropping the future loses no event.
     pub async fn next(&mut self) -> Option<Result<BashEvent, Failure>> {
         while !self.is_over {
+            // Messages that mean nothing may come without end, and others have to have their turn all the same.
+            consume_budget().await;
             match self.step().await {
                 Ok(None) => {}
                 Ok(Some(event)) => return Some(Ok(event)),
@@ -137,7 +142,7 @@ impl EventSocket {
     async fn take(&mut self, frame: Frame) -> Result<Option<BashEvent>, Failure> {
         match frame {
             Frame::Text(text) => event(&text).map(Some),
-            Frame::Continuation(item) => self.join(item),
+            Frame::Continuation(item) => self.messages.join(item)?.map(|whole| event(&whole)).transpose(),
             Frame::Ping(payload) => self.send(Message::Pong(payload)).await.map(|()| None),
             Frame::Pong(_) => Ok(None),
             Frame::Binary(_) => Err(Failure::protocol("the event socket sent a binary message")),
@@ -147,30 +152,6 @@ impl EventSocket {
                 closed(reason).map(|()| None)
             }
         }
-    }
-
-    fn join(&mut self, item: Item) -> Result<Option<BashEvent>, Failure> {
-        let (piece, is_last) = match item {
-            Item::FirstText(piece) => {
-                self.partial = Some(BytesMut::new());
-                (piece, false)
-            }
-            Item::FirstBinary(_) => return Err(Failure::protocol("the event socket sent a binary message")),
-            Item::Continue(piece) => (piece, false),
-            Item::Last(piece) => (piece, true),
-        };
-        let Some(partial) = &mut self.partial else {
-            return Err(Failure::protocol("the event socket sent the rest of a message without its beginning"));
-        };
-        if partial.len() + piece.len() > self.max_message {
-            return Err(self.too_large());
-        }
-        partial.extend_from_slice(&piece);
-        if !is_last {
-            return Ok(None);
-        }
-        let whole = self.partial.take().unwrap_or_default();
-        event(&whole).map(Some)
     }
 
     async fn send_json(&mut self, message: &impl Serialize) -> Result<(), Failure> {
@@ -189,13 +170,51 @@ impl EventSocket {
     fn unreadable(&self, error: &WsProtocolError) -> Failure {
         match error {
             WsProtocolError::Io(error) => lost(&error.to_string()),
-            WsProtocolError::Overflow => self.too_large(),
+            WsProtocolError::Overflow => self.messages.too_large(),
             error => Failure::protocol(format!("the event socket: {error}")),
         }
     }
+}
+
+/// Puts messages together that come in pieces.
+pub(super) struct Messages {
+    /// A message of which more is to come.
+    partial: Option<BytesMut>,
+    most: usize,
+}
+
+impl Messages {
+    /// Messages of at most so many bytes.
+    pub(super) const fn new(most: usize) -> Self {
+        Self { partial: None, most }
+    }
+
+    /// Takes a piece, and returns the message that it completes.
+    pub(super) fn join(&mut self, item: Item) -> Result<Option<BytesMut>, Failure> {
+        let (piece, is_last) = match item {
+            Item::FirstText(_) if self.partial.is_some() => {
+                return Err(Failure::protocol("the event socket began a message within another"));
+            }
+            Item::FirstText(piece) => {
+                self.partial = Some(BytesMut::new());
+                (piece, false)
+            }
+            Item::FirstBinary(_) => return Err(Failure::protocol("the event socket sent a binary message")),
+            Item::Continue(piece) => (piece, false),
+            Item::Last(piece) => (piece, true),
+        };
+        let Some(partial) = &mut self.partial else {
+            return Err(Failure::protocol("the event socket sent the rest of a message without its beginning"));
+        };
+        if partial.len() + piece.len() > self.most {
+            return Err(self.too_large());
+        }
+        partial.extend_from_slice(&piece);
+        Ok(if is_last { self.partial.take() } else { None })
+    }
 
     fn too_large(&self) -> Failure {
-        Failure::protocol(format!("the event socket sent a message larger than {} bytes", self.max_message))
+        Failure::protocol(format!("the event socket sent a message larger than {} bytes", self.most))
     }
 }
 
@@ -205,16 +224,19 @@ impl fmt::Debug for EventSocket {
     }
 }
 
-fn event(text: &[u8]) -> Result<BashEvent, Failure> {
-    serde_json::from_slice(text)
-        .map_err(|error| Failure::protocol(format!("the event socket sent a message that is no event: {error}")))
+pub(super) fn event(text: &[u8]) -> Result<BashEvent, Failure> {
+    serde_json::from_slice(text).map_err(|error| {
+        Failure::protocol(format!("the event socket sent a message that is no event: {}", shown(&error.to_string())))
+    })
 }
 
 /// What the server's farewell means.
 fn closed(reason: Option<CloseReason>) -> Result<(), Failure> {
     let Some(CloseReason { code, description }) = reason else { return Ok(()) };
     let code = u16::from(code);
-    let detail = description.unwrap_or_else(|| format!("the event socket was closed with code {code}"));
+    let detail = description
+        .map(|description| shown(&description))
+        .unwrap_or_else(|| format!("the event socket was closed with code {code}"));
     let kind = match code {
         1000 | 1001 => return Ok(()),
         BAD_KEY => ErrorKind::Unauthorized { status: 401, detail },
@@ -227,9 +249,9 @@ fn closed(reason: Option<CloseReason>) -> Result<(), Failure> {
     Err(Failure::maybe_sent(kind))
 }
 
-fn not_connected(error: WsClientError) -> Failure {
+fn not_connected(error: WsClientError, lent: &Lent) -> Failure {
     match error {
-        WsClientError::SendRequest(error) => broken::judge(error).failure,
+        WsClientError::SendRequest(error) => lent.watch.explain(broken::judge(error)).failure,
         WsClientError::InvalidResponseStatus(status) if status.as_u16() == 404 => {
             Failure::not_sent(ErrorKind::NotFound { detail: "there is no event socket".to_owned() })
         }

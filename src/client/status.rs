@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::excerpt::excerpt;
+use super::excerpt::{excerpt, shown};
 use crate::{Effect, ErrorKind, Failure, protocol::ErrorBody};
 
 /// The longest wait that a server may ask for.
@@ -44,7 +44,7 @@ pub(super) fn failure(answer: &Refusal<'_>) -> Failure {
 /// The server's words, of which some versions leave the `exception` empty.
 fn told(mut body: ErrorBody) -> String {
     body.exception = body.exception.filter(|exception| !exception.is_empty());
-    body.summary()
+    shown(&body.summary())
 }
 
 /// Whether a request with this answer may have been carried out.
@@ -57,7 +57,7 @@ const fn effect(status: u16) -> Effect {
 
 fn redirect(answer: &Refusal<'_>) -> Failure {
     let to = answer.location.and_then(|location| url::Url::parse(location).ok());
-    let to = to.map_or_else(String::new, |url| format!(" to {}", url.host_str().unwrap_or_default()));
+    let to = to.map_or_else(String::new, |url| format!(" to {}", shown(url.host_str().unwrap_or_default())));
     let reason = format!(
         "the server redirects ({}){to}; redirects are not followed, since the session key would go along: give the \
          final address as host",
@@ -89,13 +89,13 @@ fn words(answer: &Refusal<'_>) -> String {
     let text = excerpt(answer.body);
     match (answer.content_type, text.is_empty()) {
         (_, true) => format!("status {} without a text", answer.status),
-        (Some(content_type), false) => format!("`{text}` ({content_type})"),
+        (Some(content_type), false) => format!("`{text}` ({})", excerpt(content_type.as_bytes())),
         (None, false) => format!("`{text}`"),
     }
 }
 
 /// Reads a Retry-After: seconds or a date.
-fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+pub(super) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),

@@ -45,6 +45,9 @@ pub(super) struct ClientStream {
 
 impl ClientStream {
     pub(super) fn new(wire: Wire, watch: Rc<Watch>, duplex: bool) -> Self {
+        if matches!(wire, Wire::Tls(_)) {
+            watch.encrypted();
+        }
         Self { wire, watch, duplex, early: BytesMut::new(), refused: false }
     }
 
@@ -57,7 +60,10 @@ impl ClientStream {
             let mut space = [0; 4096];
             let mut buffer = ReadBuf::new(&mut space);
             match Pin::new(&mut self.wire).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.early.extend_from_slice(buffer.filled()),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.watch.heard(buffer.filled());
+                    self.early.extend_from_slice(buffer.filled());
+                }
                 _ => break,
             }
         }
@@ -89,6 +95,7 @@ impl AsyncRead for ClientStream {
         }
         let before = buf.filled().len();
         let result = ready!(Pin::new(&mut self.wire).poll_read(cx, buf));
+        self.watch.heard(&buf.filled()[before..]);
         if result.is_ok() && buf.filled().len() == before && buf.remaining() > 0 {
             self.watch.ended();
         }

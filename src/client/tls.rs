@@ -67,7 +67,7 @@ fn system_roots() -> Result<RootCertStore, Failure> {
     if store.is_empty() {
         let why = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
         return Err(Failure::invalid(format!(
-            "this system has no certificate authorities{why}; install ca-certificates, or name a PEM file as `ca_file`"
+            "this system has no certificate authorities{why}; install ca-certificates, or name a PEM file as `ca_file` (--ca-file)"
         )));
     }
     Ok(store)
@@ -92,7 +92,12 @@ pub(super) fn handshake_failure(error: &io::Error, host: &str) -> Failure {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     Failure::not_sent(match inner {
         Some(inner) => ErrorKind::Tls { reason: reason(inner, host) },
-        None => ErrorKind::Unreachable { reason: format!("the connection broke during the TLS handshake: {error}") },
+        None => ErrorKind::Unreachable {
+            reason: format!(
+                "the connection broke during the TLS handshake: {error} (if the server does not speak TLS, write http:// \
+                 before its host)"
+            ),
+        },
     })
 }
 
@@ -100,7 +105,7 @@ fn reason(error: &rustls::Error, host: &str) -> String {
     match error {
         rustls::Error::InvalidCertificate(why) => certificate_reason(why, host),
         rustls::Error::InvalidMessage(_) => {
-            format!("the server does not speak TLS ({error}); is it http:// rather than https://?")
+            format!("the server does not speak TLS ({error}); write http:// rather than https:// before its host")
         }
         _ => error.to_string(),
     }
@@ -109,17 +114,22 @@ fn reason(error: &rustls::Error, host: &str) -> String {
 fn certificate_reason(why: &CertificateError, host: &str) -> String {
     match why {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("the certificate has expired ({why})")
+            format!(
+                "the certificate has expired ({why}): renew it on the server; if it is new, is this machine's clock right?"
+            )
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             format!("the certificate is not valid yet ({why}); is this machine's clock right?")
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("the certificate is for another name than {host} ({why})")
+            format!(
+                "the certificate is for another name than {host} ({why}): write the name that it is for in the address, or \
+                 give the server one for {host}"
+            )
         }
         // A bad signature is what an authority looks like that was made anew under its old name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
-            "the certificate is from an unknown authority ({why}); if it is your own, name its PEM file as `ca_file`"
+            "the certificate is from an unknown authority ({why}); if it is your own, name its PEM file as `ca_file` (--ca-file)"
         ),
         // What `openssl req -x509` makes. rustls has no name of its own for it.
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {

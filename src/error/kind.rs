@@ -154,6 +154,28 @@ impl ErrorKind {
         }
     }
 
+    /// What is said in words that may be a server's own.
+    pub(crate) const fn words_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Unauthorized { detail, .. }
+            | Self::NotFound { detail }
+            | Self::Rejected { detail, .. }
+            | Self::ServerError { detail, .. } => Some(detail),
+            Self::InvalidInput { reason }
+            | Self::Local { reason, .. }
+            | Self::Unreachable { reason }
+            | Self::Tls { reason }
+            | Self::Gone { reason }
+            | Self::NotARepository { reason, .. }
+            | Self::Protocol { reason, .. }
+            | Self::Overloaded { reason }
+            | Self::Stopped { reason }
+            | Self::Panicked { reason }
+            | Self::OutcomeUnknown { reason, .. } => Some(reason),
+            Self::Deadline { .. } => None,
+        }
+    }
+
     /// Whether another try may go better, the effect of the first left aside.
     #[must_use]
     pub const fn is_transient(&self) -> bool {

@@ -16,7 +16,7 @@ pub struct StartBashCommand {
     pub timeout: i64,
 }
 
-const fn default_timeout() -> i64 {
+pub(super) const fn default_timeout() -> i64 {
     300
 }
 
@@ -84,7 +84,7 @@ pub struct BashErrorEvent {
 }
 
 /// One entry of a server's event log, told apart by `kind`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind")]
 pub enum BashEvent {
     /// A command was taken.
@@ -97,7 +97,6 @@ pub enum BashEvent {
     #[serde(rename = "BashError")]
     Error(BashErrorEvent),
     /// A kind that this version does not know.
-    #[serde(other)]
     Unknown,
 }
 
@@ -150,6 +149,7 @@ impl SortOrder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BashEventPage {
     /// The events of this page.
+    #[serde(deserialize_with = "super::read::page")]
     pub items: Vec<BashEvent>,
     /// The id of the first item of the next page, absent on the last page.
     #[serde(default)]

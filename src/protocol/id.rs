@@ -19,6 +19,12 @@ impl EventId {
         Self(Uuid::new_v4())
     }
 
+    /// One of 256 ids, for fuzz tests.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) const fn nth(number: u8) -> Self {
+        Self(Uuid::from_u128(number as u128 + 1))
+    }
+
     /// The id of nothing: all zeros.
     #[must_use]
     pub const fn nil() -> Self {

@@ -12,6 +12,7 @@ mod file;
 mod git;
 mod head;
 mod id;
+mod read;
 mod server;
 mod trace;
 

@@ -11,6 +11,8 @@ mod behalf;
 mod compat;
 mod config;
 mod core;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod decoders;
 mod directory;
 mod ending;
 mod feed;

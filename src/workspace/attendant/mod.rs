@@ -95,6 +95,14 @@ impl Attendant {
         }
     }
 
+    /// Looks at a server at once at which nobody has looked yet.
+    pub(crate) fn look_first(&self) {
+        if self.last_look.get().is_none() {
+            self.next_look.set(Instant::now());
+            self.wake.notify_one();
+        }
+    }
+
     /// Takes in that the server could not tell of a command. One that runs and is unknown was started by another server.
     pub(crate) fn missed(&self, core: &Core, id: EventId, failure: &Failure) {
         if matches!(failure.kind, ErrorKind::NotFound { .. }) && core.feed.watch_of(id).is_some() {
@@ -255,4 +263,21 @@ fn seconds(told: f64) -> Duration {
 fn limit(told: f64) -> Option<Duration> {
     let limit = seconds(told);
     (!limit.is_zero() && limit < LONGEST_LIMIT).then_some(limit)
+}
+
+/// Reads what a server says of itself as [`learn`] does, for fuzz tests.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_again(info: &ServerInfo, base: Instant) {
+    let identity = Identity::of(info, base + FIRST_LOOK, base);
+    let mut sandbox_use = Use::default();
+    sandbox_use.learn(base, seconds(info.idle_time), info.runtime_idle_timeout_seconds.and_then(limit));
+    let _ = (identity.is_restart_of(&identity), identity.age(base, base), identity.is_younger_than(base, base));
+    let _ = sandbox_use.due(super::Keepalive::Auto);
+    let _ = (info.pushes_output(), info.has_stop_route());
+}
+
+/// Reads a list of processes, for fuzz tests.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_processes(text: &str) {
+    restart::read_scan(text);
 }

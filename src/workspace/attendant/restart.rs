@@ -189,7 +189,7 @@ async fn event_of(core: &Rc<Core>, id: EventId) -> Result<Trace, Failure> {
 }
 
 /// The commands of which processes run, and whether one of them is a child of the server.
-fn read_scan(text: &str) -> HashMap<EventId, bool> {
+pub(super) fn read_scan(text: &str) -> HashMap<EventId, bool> {
     let mut lines = text.lines();
     let server = lines.next().and_then(|line| line.strip_prefix("server "));
     let mut running = HashMap::new();

@@ -38,6 +38,8 @@ pub(crate) enum Reach {
     New,
     /// From where it stands, which is behind what searches and the socket have brought since.
     Behind,
+    /// What is new by its order, whatever its time: the server's clock may have been set back.
+    AnyTime,
     /// From the first event on, since something is missing.
     Everything,
 }
@@ -91,8 +93,11 @@ fn joins(want: Option<&Want>, now: Instant) -> bool {
 }
 
 fn query_alone(id: EventId, want: &Want) -> EventQuery {
-    let (timestamp_gte, order_gt) =
-        if want.reach == Reach::Everything { (None, None) } else { (Some(want.since), want.after_order) };
+    let (timestamp_gte, order_gt) = match want.reach {
+        Reach::Everything => (None, None),
+        Reach::AnyTime => (None, want.after_order),
+        Reach::New | Reach::Behind => (Some(want.since), want.after_order),
+    };
     EventQuery {
         kind: Some(BashEventKind::Output),
         command_id: Some(id),

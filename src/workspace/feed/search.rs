@@ -1,4 +1,4 @@
-use std::{collections::HashSet, rc::Rc};
+use std::rc::Rc;
 
 use crate::{
     Failure,
@@ -14,6 +14,18 @@ const LARGEST_PAGE: u32 = 100;
 
 /// How many pages are searched for a command whose start was lost: more events than servers keep.
 const MOST_PAGES: usize = 1_000;
+
+/// How many pages a search may have. Each brings an event at least, and where events are small a hundred.
+const LONGEST_SEARCH: u64 = 100_000;
+
+/// How much output is read at once.
+const MOST_OUTPUT: usize = 1 << 30;
+
+/// How many pages in a row may have nothing on them. An event that is being written is left out of its page.
+const MOST_EMPTY: u64 = 100;
+
+/// How long the name of a page may be. It goes into the address of the next request.
+const LONGEST_NAME: usize = 1_024;
 
 /// Chooses how many events a page brings, by the size of those before.
 #[derive(Debug, Clone, Copy)]
@@ -55,13 +67,19 @@ fn text_bytes(event: &BashEvent) -> usize {
 /// A search that is read page by page.
 pub(super) struct Search {
     query: EventQuery,
-    visited: HashSet<String>,
+    /// How many pages were read.
+    pages: u64,
+    /// How many in a row had nothing on them.
+    empty: u64,
+    /// The name of a page that was read. To meet it again is to go round in circles, which is noticed in time however long
+    /// the circle is, since it is replaced ever more seldom.
+    landmark: Option<String>,
     ended: bool,
 }
 
 impl Search {
     pub(super) fn new(query: EventQuery) -> Self {
-        Self { query, visited: HashSet::new(), ended: false }
+        Self { query, pages: 0, empty: 0, landmark: None, ended: false }
     }
 
     /// The next page; `None` after the last.
@@ -77,26 +95,56 @@ impl Search {
         let page = client.search_bash_events(&self.query).await?;
         pages.learn(&page.items);
         match page.next_page_id {
-            Some(next) if self.visited.insert(next.clone()) => self.query.page_id = Some(next),
-            Some(next) => {
-                return Err(Failure::protocol(format!("the pages of a search go round in circles at {next}")));
-            }
+            Some(next) => self.turn_to(next, page.items.is_empty()).map_err(Failure::protocol)?,
             None => self.ended = true,
         }
         Ok(Some(page.items))
     }
+
+    /// Goes on to another page, unless the way there has no end.
+    fn turn_to(&mut self, next: String, is_empty: bool) -> Result<(), String> {
+        self.pages += 1;
+        if next.len() > LONGEST_NAME {
+            return Err(format!("the server names the next page of a search with {} bytes", next.len()));
+        }
+        // Old servers look at the order only after a page was cut, and leave nothing of most pages.
+        self.empty = if is_empty && self.query.order_gt.is_none() { self.empty + 1 } else { 0 };
+        if self.empty > MOST_EMPTY {
+            return Err(format!("{MOST_EMPTY} pages of a search have no events and are not the last"));
+        }
+        if self.pages > LONGEST_SEARCH {
+            return Err(format!("a search has more than {LONGEST_SEARCH} pages"));
+        }
+        if self.landmark.as_ref() == Some(&next) {
+            return Err(format!("the pages of a search go round in circles at {}", next.escape_debug()));
+        }
+        if self.pages.is_power_of_two() {
+            self.landmark = Some(next.clone());
+        }
+        self.query.page_id = Some(next);
+        Ok(())
+    }
 }
 
-/// Reads all output of one command.
-pub(crate) async fn read_all(
+/// Reads all output of one command, as far as one can hold it.
+pub(crate) async fn read_all<T>(
     client: &AgentClient,
     id: EventId,
-    mut each: impl FnMut(BashOutput),
+    mut each: impl FnMut(BashOutput) -> T,
 ) -> Result<(), Failure> {
     let query = EventQuery { kind: Some(BashEventKind::Output), command_id: Some(id), ..EventQuery::default() };
     let (mut search, mut pages) = (Search::new(query), Pages::default());
+    let mut bytes = 0;
     while let Some(events) = search.next(client, &mut pages).await? {
-        events.into_iter().filter_map(output_of(id)).for_each(&mut each);
+        bytes += events.iter().map(text_bytes).sum::<usize>();
+        if bytes > MOST_OUTPUT {
+            return Err(Failure::protocol(format!(
+                "the command has written more than {MOST_OUTPUT} bytes: let it write into a file and download that, or follow it"
+            )));
+        }
+        for output in events.into_iter().filter_map(output_of(id)) {
+            each(output);
+        }
     }
     Ok(())
 }
@@ -144,4 +192,40 @@ pub(crate) async fn find_command(core: &Rc<Core>, head: CommandHead) -> Result<O
         }
     }
     Err(Failure::protocol("the server lists more commands than can be searched"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many pages are read that are named so.
+    fn read(mut name: impl FnMut(u64) -> String) -> (u64, String) {
+        let mut search = Search::new(EventQuery::default());
+        loop {
+            match search.turn_to(name(search.pages), false) {
+                Ok(()) => {}
+                Err(why) => return (search.pages, why),
+            }
+        }
+    }
+
+    #[test]
+    fn a_circle_is_noticed_however_long_it_is_and_wherever_it_begins() {
+        for (before, length) in [(0, 1), (0, 2), (3, 1), (5, 7), (100, 1000), (0, 5000)] {
+            let (pages, why) =
+                read(|page| if page < before { format!("a{page}") } else { format!("b{}", (page - before) % length) });
+            assert!(why.contains("circles"), "{why}");
+            assert!(pages <= 3 * (before + length) + 2, "{before} {length}: {pages}");
+        }
+    }
+
+    #[test]
+    fn a_search_has_an_end() {
+        let (pages, why) = read(|page| page.to_string());
+        assert!(pages == LONGEST_SEARCH + 1 && why.contains("more than 100000 pages"), "{why}");
+        assert!(read(|_| "x".repeat(LONGEST_NAME + 1)).1.contains("1025 bytes"));
+        let mut search = Search::new(EventQuery::default());
+        let empty = (0..=MOST_EMPTY).find_map(|page| search.turn_to(page.to_string(), true).err());
+        assert!(empty.unwrap().contains("no events"));
+    }
 }

@@ -135,11 +135,19 @@ async fn search(core: &Rc<Core>, plan: &Plan) -> Result<(), Failure> {
         let Some(events) = page else { break };
         let by_command = group(events, &mut newest);
         for (id, events) in by_command {
+            if !plan.shared && !plan.serves.contains(&id) {
+                // Not what was asked for: neither is it to be trusted nor may another child's appetite end this search.
+                continue;
+            }
             let appetite = hand_out(core, id, News::Found(events)).await;
             if appetite == Appetite::Full && !plan.shared {
                 // The rest waits on the server until the reader has caught up.
                 return Ok(());
             }
+        }
+        if plan.serves.iter().all(|id| core.feed.watch_of(*id).is_none()) {
+            // Nobody is left who waits for the pages that follow, of which there may be any number.
+            return Ok(());
         }
     }
     if plan.shared {

@@ -54,8 +54,8 @@ pub enum Push {
 /// How the event socket of a workspace stands.
 #[derive(Default)]
 pub(crate) struct Pushing {
-    /// Whether the server announces that pushing does it no harm.
-    announced: Cell<bool>,
+    /// Whether the server announces that pushing does it no harm. Absent until it has been asked.
+    announced: Cell<Option<bool>>,
     /// Whether the server, as it is reached now, has said no.
     refused: Cell<bool>,
     /// Whether no socket may be open, since this process is about to be stopped.
@@ -74,12 +74,17 @@ pub(crate) struct Pushing {
 impl Pushing {
     /// Takes in what the server says of itself.
     pub(crate) fn announce(&self, announced: bool) {
-        self.announced.set(announced);
+        self.announced.set(Some(announced));
+    }
+
+    /// Whether it is for the server to say whether it pushes, and it was not asked yet.
+    pub(crate) fn is_unknown(&self, push: Push) -> bool {
+        push == Push::Auto && self.announced.get().is_none()
     }
 
     /// The server is reached in another way, and may be another.
     pub(crate) fn new_link(&self) {
-        self.announced.set(false);
+        self.announced.set(None);
         self.refused.set(false);
         self.failures.set(0);
         self.retry_at.set(None);
@@ -119,7 +124,7 @@ impl Pushing {
 
     fn may_begin(&self, push: Push, now: Instant) -> bool {
         let wanted = match push {
-            Push::Auto => self.announced.get(),
+            Push::Auto => self.announced.get() == Some(true),
             Push::Always => true,
             Push::Never => false,
         };

@@ -70,7 +70,7 @@ async fn check_repository(core: &Rc<Core>, client: &AgentClient, path: &str) -> 
 
 /// The name behind a quoted one, as servers report names with characters outside ASCII: every byte of such a character
 /// is three octal digits after a slash that was a backslash once. What does not decode to such a name stays as it is.
-fn unquote(path: &str) -> Option<String> {
+pub(in crate::workspace) fn unquote(path: &str) -> Option<String> {
     let quoted = path.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
     let (mut bytes, mut at) = (Vec::with_capacity(quoted.len()), 0);
     while at < quoted.len() {

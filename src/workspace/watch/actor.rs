@@ -34,6 +34,9 @@ use crate::{
     },
 };
 
+/// So many looks in a row that bring nothing new, and the last of them does not go by the server's clock.
+const LOOKS_BY_TIME: u32 = 9;
+
 /// How often everything is read again when the last event says that something is missing.
 const MAX_REREADS: u32 = 4;
 
@@ -65,6 +68,8 @@ pub(crate) struct CommandWatch {
     reach: Reach,
     /// How often everything was read again.
     rereads: u32,
+    /// How many looks in a row have brought nothing new.
+    quiet_looks: u32,
     settled: Rc<Settled>,
     reply: Option<oneshot::Sender<Result<CommandResult, Failure>>>,
     caller: CancellationToken,
@@ -178,6 +183,7 @@ impl CommandWatch {
             outage: Outage::default(),
             reach: Reach::New,
             rereads: 0,
+            quiet_looks: 0,
             settled: Rc::default(),
             reply: Some(reply),
             caller: watching.caller,
@@ -208,8 +214,12 @@ impl CommandWatch {
             return;
         }
         let (since, after_order) = self.assembly.cursor().unwrap_or((self.started.server_time, None));
-        let want =
-            Want { at: Instant::now() + wait, slack: cadence::slack(wait), since, after_order, reach: self.reach };
+        let reach = match self.reach {
+            // Where nothing new comes, it may only seem old.
+            Reach::New if self.quiet_looks % LOOKS_BY_TIME == LOOKS_BY_TIME - 1 => Reach::AnyTime,
+            reach => reach,
+        };
+        let want = Want { at: Instant::now() + wait, slack: cadence::slack(wait), since, after_order, reach };
         self.core.feed.want(self.started.id, want);
     }
 
@@ -223,6 +233,10 @@ impl CommandWatch {
         }
         if age >= push::LONG {
             push::begin(&self.core);
+            if self.core.pushing.is_unknown(self.core.config.push) {
+                // The server is to say whether it pushes before the output of a second has come late.
+                self.core.attendant.look_first();
+            }
         }
         self.want_after(match self.core.pushing.live_for() {
             Some(live) => cadence::next_look_when_pushed(live.min(age)),
@@ -349,7 +363,9 @@ impl CommandWatch {
 
     fn take(&mut self, events: Vec<BashOutput>, ctx: &mut Context<Self>) -> Appetite {
         for event in events {
-            self.assembly.add(event);
+            if self.assembly.add(event) {
+                self.quiet_looks = 0;
+            }
         }
         while let Some(event) = self.assembly.release() {
             #[cfg(test)]
@@ -501,6 +517,7 @@ impl Supervised for CommandWatch {
         self.outage = Outage::default();
         self.sink.begin_again();
         (self.waiting_for_follower, self.reach, self.rereads, self.cutting) = (false, Reach::New, 0, false);
+        self.quiet_looks = 0;
     }
 }
 
@@ -563,6 +580,7 @@ impl Handler<News> for CommandWatch {
             }
             News::Looked(reach) => {
                 self.outage.over();
+                self.quiet_looks = self.quiet_looks.wrapping_add(1);
                 // What was missed after this look had begun is left to the next one.
                 if reach == self.reach {
                     self.rereads += u32::from(std::mem::take(&mut self.reach) == Reach::Everything);

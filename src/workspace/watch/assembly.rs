@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use jiff::Timestamp;
 
@@ -7,17 +7,33 @@ use crate::protocol::{BashOutput, EventId};
 /// Chunks below this size are never repeated by a server: they repeat only what overflowed a buffer.
 const REPEATABLE_BYTES: usize = 1_000_000;
 
-/// How much text is held back for want of what comes before it.
+/// How much is held back for want of what comes before it, in bytes.
 const MOST_HELD: usize = 64 << 20;
+
+/// What an event takes beside its text, at least.
+const EVENT_BYTES: usize = 256;
+
+/// How many released events are remembered by their ids. Those before them are known by their order alone, so that a command
+/// may write for ever.
+const REMEMBERED: usize = 4_096;
 
 /// Puts the events of one command in order and tells when nothing is missing.
 ///
 /// Events may arrive in any order, more than once, and with `order` values that repeat. What always holds is that the
 /// last event's `order` is the number of events before it. An event is released when as many events of a lower order
 /// have been released; events of one stream never share an order, so each stream comes out in its own order.
+///
+/// An event that has not come keeps those from being released that come after it, but for the one of the other stream that
+/// may share its order. So whatever has an order far below the number of released events was released.
 #[derive(Default)]
 pub(crate) struct Assembly {
+    /// The events that are held, and the newest ones that were released.
     seen: HashSet<EventId>,
+    /// The newest ones that were released, oldest first.
+    remembered: VecDeque<(u64, EventId)>,
+    /// No event up to this order is new.
+    forgotten: Option<u64>,
+    has_any: bool,
     /// Arrived, but not yet in turn.
     held: BTreeMap<(u64, Timestamp, EventId), BashOutput>,
     released: u64,
@@ -44,23 +60,45 @@ pub(crate) enum Progress {
 }
 
 impl Assembly {
-    /// Takes an event in; events that are known already change nothing.
-    pub(crate) fn add(&mut self, event: BashOutput) {
-        if !event.is_final() && event.order > self.released && self.held_bytes > MOST_HELD {
-            // It is asked for again when what is missing before it has come.
-            return;
+    /// Takes an event in, and says whether it was new. Events that are known already change nothing.
+    pub(crate) fn add(&mut self, event: BashOutput) -> bool {
+        self.has_any = true;
+        if event.is_final() {
+            return self.add_last(event);
         }
-        if !self.seen.insert(event.id) {
-            return;
+        if event.order > self.released && self.held_bytes > MOST_HELD {
+            // It is asked for again when what is missing before it has come.
+            return false;
+        }
+        if self.forgotten.is_some_and(|order| event.order <= order) || !self.seen.insert(event.id) {
+            return false;
         }
         self.newest = self.newest.max(Some((event.timestamp, event.order)));
-        if !event.is_final() {
-            self.held_bytes += text_bytes(&event);
-            self.held.insert((event.order, event.timestamp, event.id), event);
-        } else if self.end.as_ref().is_some_and(|end| end.exit_code != event.exit_code) {
-            self.violation = Some("two last events with different exit codes".to_owned());
-        } else if self.end.is_none() {
+        self.held_bytes += bytes_of(&event);
+        self.held.insert((event.order, event.timestamp, event.id), event);
+        true
+    }
+
+    fn add_last(&mut self, event: BashOutput) -> bool {
+        let Some(end) = &self.end else {
+            self.newest = self.newest.max(Some((event.timestamp, event.order)));
             self.end = Some(event);
+            return true;
+        };
+        if end.exit_code != event.exit_code {
+            self.violation = Some("two last events with different exit codes".to_owned());
+        }
+        false
+    }
+
+    /// Remembers a released event, and forgets the one that was released long before.
+    fn remember(&mut self, event: &BashOutput) {
+        self.remembered.push_back((event.order, event.id));
+        if self.remembered.len() > REMEMBERED
+            && let Some((order, id)) = self.remembered.pop_front()
+        {
+            self.seen.remove(&id);
+            self.forgotten = self.forgotten.max(Some(order));
         }
     }
 
@@ -72,7 +110,8 @@ impl Assembly {
             }
             let event = entry.remove();
             self.released += 1;
-            self.held_bytes -= text_bytes(&event);
+            self.held_bytes -= bytes_of(&event);
+            self.remember(&event);
             self.newest_released = self.newest_released.max(Some((event.timestamp, event.order)));
             if text_bytes(&event) >= REPEATABLE_BYTES {
                 self.last_large = Some(event.clone());
@@ -88,7 +127,7 @@ impl Assembly {
             return None;
         }
         let mut last = BashOutput { stdout: texts.0, stderr: texts.1, ..end.clone() };
-        if self.released == end.order + 1 {
+        if end.order.checked_add(1) == Some(self.released) {
             drop_repetition(&mut last, self.last_large.as_ref());
         }
         Some(last)
@@ -101,7 +140,7 @@ impl Assembly {
         let Some(end) = &self.end else { return Progress::Running };
         let exit_code = end.exit_code.unwrap_or(-1);
         let have = self.released + self.held.len() as u64;
-        let repeats_last = exit_code == -1 && have == end.order + 1;
+        let repeats_last = exit_code == -1 && end.order.checked_add(1) == Some(have);
         if have < end.order || !self.held.is_empty() {
             Progress::Short { have, want: end.order }
         } else if have == end.order || repeats_last {
@@ -122,7 +161,7 @@ impl Assembly {
 
     /// Whether nothing has come so far.
     pub(crate) fn is_empty(&self) -> bool {
-        self.seen.is_empty()
+        !self.has_any
     }
 
     /// Gives up on what is missing: releases what is held, in order.
@@ -146,6 +185,10 @@ impl Assembly {
     pub(crate) fn ended_at(&self) -> Option<Timestamp> {
         self.end.as_ref().map(|end| end.timestamp)
     }
+}
+
+fn bytes_of(event: &BashOutput) -> usize {
+    text_bytes(event) + EVENT_BYTES
 }
 
 fn text_bytes(event: &BashOutput) -> usize {
@@ -256,6 +299,65 @@ mod tests {
         assembly.add(event(1, 20, "b", None));
         assert_eq!(drain(&mut assembly), "bc");
         assert_eq!(assembly.cursor(), Some((time(30), Some(2))));
+    }
+
+    #[test]
+    fn orders_of_any_size_are_taken() {
+        for exit_code in [0, -1] {
+            let mut assembly = Assembly::default();
+            assembly.add(event(u64::MAX, 1, "x", None));
+            assembly.add(event(u64::MAX, 2, "", Some(exit_code)));
+            assert_eq!(drain(&mut assembly), "");
+            assert_eq!(assembly.progress(), Progress::Short { have: 1, want: u64::MAX });
+            assert_eq!(assembly.salvage().len(), 2);
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_nothing_comes_twice() {
+        let count = 3 * REMEMBERED as u64;
+        // Each stream has every second event, and every pair shares its order, as when both streams flood.
+        let events: Vec<_> = (0..count).map(|at| event(at - at % 2, at as i64, &format!("<{at}>"), None)).collect();
+        let mut assembly = Assembly::default();
+        let mut text = String::new();
+        for (at, one) in events.iter().enumerate() {
+            // A little out of turn, and an old one again.
+            let next = events.get(at + 1 - 2 * (at % 2)).unwrap_or(one);
+            for arrived in [next, &events[at / 2], one] {
+                assembly.add(arrived.clone());
+                text.push_str(&drain(&mut assembly));
+            }
+            assert!(assembly.seen.len() <= REMEMBERED + 2 && assembly.remembered.len() <= REMEMBERED);
+        }
+        for again in &events {
+            assert!(!assembly.add(again.clone()), "{again:?} is not new");
+        }
+        assembly.add(event(count, count as i64, "end", Some(0)));
+        text.push_str(&drain(&mut assembly));
+        let mut pairs: Vec<String> = (0..count).map(|at| format!("<{at}>")).collect();
+        // Those of a pair may come in either order.
+        for pair in pairs.chunks_mut(2) {
+            let swapped = format!("{}{}", pair[1], pair[0]);
+            if text.contains(&swapped) {
+                pair.swap(0, 1);
+            }
+        }
+        assert_eq!(text, pairs.concat() + "end");
+    }
+
+    #[test]
+    fn events_without_order_are_not_kept_for_ever() {
+        let mut assembly = Assembly::default();
+        for at in 0..(4 * REMEMBERED as i64) {
+            assembly.add(event(0, at, "x", None));
+            assembly.release();
+        }
+        assert!(assembly.seen.len() <= REMEMBERED + 1, "{}", assembly.seen.len());
+        let mut assembly = Assembly::default();
+        for at in 0..1_000_000 {
+            assembly.add(event(7, at, "", None));
+        }
+        assert!(assembly.held.len() <= MOST_HELD / EVENT_BYTES + 1, "{}", assembly.held.len());
     }
 
     #[test]
