@@ -6,6 +6,8 @@ use tokio::sync::oneshot;
 
 use super::{
     Snapshot, WorkspaceConfig, attendant,
+    backoff::Retry,
+    caller,
     core::Core,
     ending::{OnRemove, shut_down},
     health,
@@ -93,7 +95,7 @@ macro_rules! step {
     };
 }
 
-step!(FileUpload, steps::file::upload);
+step!(FileUpload, steps::upload::upload);
 step!(FileDownload, steps::file::download);
 step!(DirectoryUpload, steps::directory::upload);
 step!(DirectoryDownload, steps::directory::download);
@@ -148,10 +150,7 @@ impl<M: Ask> Handler<Call<M>> for RemoteWorkspace {
         let mut unanswered = Unanswered::<M> { answer: Some(answer), core: &core };
         let work = message.hand_over(self, ctx);
         let Some(answer) = unanswered.answer.take() else { return };
-        actix_rt::spawn(async move {
-            // Whoever asked may have stopped waiting; what was asked for is done all the same.
-            let _ = answer.send(work.await);
-        });
+        actix_rt::spawn(caller::answer(work, answer));
     }
 }
 
@@ -217,7 +216,9 @@ impl Handler<GetServerInfo> for RemoteWorkspace {
 
     fn handle(&mut self, _: GetServerInfo, _: &mut Self::Context) -> Self::Result {
         let core = self.core.clone();
-        named::<GetServerInfo>(self, async move { attendant::server_info(&core).await })
+        named::<GetServerInfo>(self, async move {
+            Retry::new(&core).until_answered(|| attendant::server_info(&core)).await
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     attendant::Attendant,
     feed::Feed,
     health::{LinkObserver, Monitor},
+    path_turns::PathTurns,
     push::Pushing,
     step_queue::{Permit, Refused, StepQueue},
     supervision::Record,
@@ -40,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) health: Monitor,
     pub(crate) attendant: Attendant,
     pub(crate) pushing: Pushing,
+    /// The order of the uploads to each path.
+    pub(crate) paths: PathTurns,
     transport: Transport,
     link: RefCell<Link>,
     /// What goes on although nobody waits for it: the processes of commands that are being ended.
@@ -69,6 +72,7 @@ pub(crate) struct Counters {
     pub(crate) output_bytes: Cell<u64>,
     pub(crate) keepalives: Cell<u64>,
     pub(crate) pushed_events: Cell<u64>,
+    pub(crate) retries: Cell<u64>,
 }
 
 /// Counts one more.
@@ -81,6 +85,7 @@ impl Core {
         // Longer than any clock can hold would overflow where deadlines are made of these.
         config.max_outage = config.max_outage.min(LONGEST_BOUND);
         config.max_queue_wait = config.max_queue_wait.min(LONGEST_BOUND);
+        config.retry_for = config.retry_for.min(LONGEST_BOUND);
         let link = Link {
             connection: config.connection.clone(),
             client: None,
@@ -97,6 +102,7 @@ impl Core {
             health: Monitor::default(),
             attendant: Attendant::default(),
             pushing: Pushing::default(),
+            paths: PathTurns::default(),
             transport: transport(tls),
             link: RefCell::new(link),
             tasks: TaskTracker::new(),
@@ -223,6 +229,7 @@ impl Core {
             stopped: self.record.closed(),
             keepalives: self.counters.keepalives.get(),
             pushed_events: self.counters.pushed_events.get(),
+            retries: self.counters.retries.get(),
             pushed: self.pushing.live_for().is_some(),
             health: self.health.health(),
             connected: self.link.borrow().client.is_some() || self.pushing.live_for().is_some(),

@@ -54,6 +54,8 @@ pub(crate) struct Attendant {
     wake: Rc<Notify>,
     /// Whether something has happened since the last look that a restart of the server would explain.
     doubtful: Cell<bool>,
+    /// Whether the server puts uploads in place in one step, where that is known.
+    places_uploads: Cell<Option<bool>>,
     /// Whether the last search for output failed.
     feed_failed: Cell<bool>,
     /// Whether a restart is being looked into.
@@ -76,6 +78,7 @@ impl Default for Attendant {
             next_look: Cell::new(now),
             wake: Rc::default(),
             doubtful: Cell::new(false),
+            places_uploads: Cell::new(None),
             feed_failed: Cell::new(false),
             resolving: Cell::new(false),
             restarted_again: RefCell::default(),
@@ -111,6 +114,7 @@ impl Attendant {
     /// The server is reached in another way from now on.
     pub(crate) fn moved(&self) {
         self.moved.set(true);
+        self.places_uploads.set(None);
         self.look_soon();
     }
 }
@@ -208,6 +212,14 @@ pub(crate) async fn look(core: &Rc<Core>) {
     }
 }
 
+/// Whether the server puts uploads in place in one step. It is asked where that is not known.
+pub(crate) async fn places_uploads(core: &Rc<Core>) -> Result<bool, Failure> {
+    match core.attendant.places_uploads.get() {
+        Some(known) => Ok(known),
+        None => server_info(core).await.map(|info| info.places_uploads_whole()),
+    }
+}
+
 /// The same, for those who want the answer.
 pub(crate) async fn server_info(core: &Rc<Core>) -> Result<ServerInfo, Failure> {
     let (client, replaced) = (core.client()?, core.link_replaced());
@@ -227,6 +239,7 @@ fn learn(core: &Rc<Core>, info: &ServerInfo, asked: Instant) {
     sandbox_use.learn(asked, seconds(info.idle_time), info.runtime_idle_timeout_seconds.and_then(limit));
     attendant.sandbox_use.set(sandbox_use);
     core.pushing.announce(info.pushes_output());
+    attendant.places_uploads.set(Some(info.places_uploads_whole()));
 
     let now = Identity::of(info, asked, attendant.base);
     let before = attendant.identity.replace(Some(now.clone()));

@@ -8,6 +8,7 @@ mod control;
 mod directory;
 mod file;
 mod git;
+mod progress;
 mod traced;
 
 pub use command::{
@@ -18,8 +19,9 @@ pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdo
 pub(crate) use control::{Dismiss, Rest};
 pub(crate) use control::{GoesOn, WhatGoesOn};
 pub use directory::{DirectoryDownload, DirectoryUpload};
-pub use file::{FileDownload, FileUpload, UploadSource};
+pub use file::{FileDownload, FileUpload, Placement, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
+pub use progress::{OnProgress, TransferProgress};
 pub use traced::Traced;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use crate::{
     messages::{CommandEvent, CommandOutput, Execute, ExecuteCommand, HoldUntil, Spec},
     protocol::{CommandHead, EventId},
     workspace::{
+        backoff::Retry,
         core::Core,
         feed,
         step_queue::{Permit, Refused},
@@ -137,11 +138,10 @@ fn watch_in_background(
 
 /// Reads what a command has written so far.
 pub(crate) async fn output(core: &Rc<Core>, id: EventId) -> Result<CommandOutput, Failure> {
-    let client = core.client()?;
+    let retry = Retry::new(core);
     let mut tries = 0;
     loop {
-        let mut assembly = Assembly::default();
-        feed::read_all(&client, id, |event| assembly.add(event)).await?;
+        let mut assembly = retry.until_answered(|| read_all(core, id)).await?;
         let mut output = CommandOutput { stdout: String::new(), stderr: String::new(), exit_code: None };
         while let Some(event) = assembly.release() {
             output.stdout.push_str(event.stdout.as_deref().unwrap_or_default());
@@ -150,7 +150,8 @@ pub(crate) async fn output(core: &Rc<Core>, id: EventId) -> Result<CommandOutput
         match assembly.progress() {
             Progress::Running if assembly.is_empty() => {
                 // Without any output the command may also be one that the server does not know.
-                client.bash_event(id).await.inspect_err(|failure| core.attendant.missed(core, id, failure))?;
+                let known = retry.until_answered(|| async { core.client()?.bash_event(id).await }).await;
+                known.inspect_err(|failure| core.attendant.missed(core, id, failure))?;
                 return Ok(output);
             }
             Progress::Running => return Ok(output),
@@ -167,6 +168,12 @@ pub(crate) async fn output(core: &Rc<Core>, id: EventId) -> Result<CommandOutput
             Progress::Contradiction(reason) => return Err(Failure::protocol(reason)),
         }
     }
+}
+
+async fn read_all(core: &Rc<Core>, id: EventId) -> Result<Assembly, Failure> {
+    let mut assembly = Assembly::default();
+    feed::read_all(&core.client()?, id, |event| assembly.add(event)).await?;
+    Ok(assembly)
 }
 
 /// A caller that never goes.

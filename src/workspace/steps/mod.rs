@@ -2,12 +2,17 @@
 
 pub(crate) mod command;
 pub(crate) mod directory;
+mod fetch;
 pub(crate) mod file;
 pub(crate) mod git;
 pub(crate) mod helper;
 pub(crate) mod hold;
+mod meter;
+mod place;
 mod private;
 pub(crate) mod ready;
 mod recover;
 mod start;
 pub(crate) mod stop;
+mod sum;
+pub(crate) mod upload;
