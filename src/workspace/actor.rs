@@ -180,6 +180,23 @@ impl Handler<StartCommand> for RemoteWorkspace {
     }
 }
 
+impl Handler<Attach> for RemoteWorkspace {
+    type Result = Answer<Attach>;
+
+    fn handle(&mut self, message: Attach, _: &mut Self::Context) -> Self::Result {
+        let core = self.core.clone();
+        named::<Attach>(self, async move { steps::attach::attach(&core, message).await })
+    }
+}
+
+impl Handler<AttachCommand> for RemoteWorkspace {
+    type Result = Answer<AttachCommand>;
+
+    fn handle(&mut self, attach: AttachCommand, ctx: &mut Self::Context) -> Self::Result {
+        self.handle(Attach { attach, caller: steps::command::no_caller(), events: None }, ctx)
+    }
+}
+
 impl Handler<GetCommandOutput> for RemoteWorkspace {
     type Result = Answer<GetCommandOutput>;
 
@@ -216,9 +233,10 @@ impl Handler<GetServerInfo> for RemoteWorkspace {
 
     fn handle(&mut self, _: GetServerInfo, _: &mut Self::Context) -> Self::Result {
         let core = self.core.clone();
-        named::<GetServerInfo>(self, async move {
-            Retry::new(&core).until_answered(|| attendant::server_info(&core)).await
-        })
+        named::<GetServerInfo>(
+            self,
+            async move { Retry::new(&core).until_answered(|| attendant::server_info(&core)).await },
+        )
     }
 }
 

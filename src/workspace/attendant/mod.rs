@@ -56,6 +56,8 @@ pub(crate) struct Attendant {
     doubtful: Cell<bool>,
     /// Whether the server puts uploads in place in one step, where that is known.
     places_uploads: Cell<Option<bool>>,
+    /// Whether a command was attached to since the last look, which an earlier server may have started.
+    attached: Cell<bool>,
     /// Whether the last search for output failed.
     feed_failed: Cell<bool>,
     /// Whether a restart is being looked into.
@@ -79,6 +81,7 @@ impl Default for Attendant {
             wake: Rc::default(),
             doubtful: Cell::new(false),
             places_uploads: Cell::new(None),
+            attached: Cell::new(false),
             feed_failed: Cell::new(false),
             resolving: Cell::new(false),
             restarted_again: RefCell::default(),
@@ -99,7 +102,7 @@ impl Attendant {
 
     /// Takes in that the server could not tell of a command. One that runs and is unknown was started by another server.
     pub(crate) fn missed(&self, core: &Core, id: EventId, failure: &Failure) {
-        if matches!(failure.kind, ErrorKind::NotFound { .. }) && core.feed.watch_of(id).is_some() {
+        if matches!(failure.kind, ErrorKind::NotFound { .. }) && core.feed.is_watched(id) {
             self.look_soon();
         }
     }
@@ -205,6 +208,12 @@ async fn show_use(core: &Rc<Core>) {
     core.attendant.sandbox_use.set(sandbox_use);
 }
 
+/// Looks whether the server has been started anew since a command began that was just attached to: its end would never come.
+pub(crate) async fn look_at_attached(core: &Rc<Core>) {
+    core.attendant.attached.set(true);
+    look(core).await;
+}
+
 /// Asks the server what it is, and whether it is still the same.
 pub(crate) async fn look(core: &Rc<Core>) {
     if let Err(failure) = server_info(core).await {
@@ -244,7 +253,10 @@ fn learn(core: &Rc<Core>, info: &ServerInfo, asked: Instant) {
     let now = Identity::of(info, asked, attendant.base);
     let before = attendant.identity.replace(Some(now.clone()));
     let (moved, doubtful) = (attendant.moved.replace(false), attendant.doubtful.replace(false));
+    let may_be_older = attendant.attached.replace(false)
+        && core.feed.watched().iter().any(|watched| now.is_younger_than(watched.at, attendant.base));
     let restarted = match &before {
+        _ if may_be_older => true,
         Some(before) => now.is_restart_of(before),
         // Nothing to compare with; but no server has started what ran before it did. Looking into it does no harm.
         None => core.feed.watched().iter().any(|watched| {

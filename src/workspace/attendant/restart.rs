@@ -131,7 +131,7 @@ fn unknown(suspect: &WatchedCommand, reason: String) -> Failure {
 }
 
 async fn give_up(core: &Rc<Core>, suspect: &WatchedCommand, failure: Failure) {
-    if let Some(watch) = core.feed.watch_of(suspect.id) {
+    if let Some(watch) = core.feed.watch(suspect.key) {
         // One that has ended meanwhile knows better.
         let _ = watch.send(Lost(failure)).await;
     }

@@ -11,10 +11,11 @@ mod git;
 mod progress;
 mod traced;
 
+pub(crate) use command::{Attach, Execute, Spec};
 pub use command::{
-    CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand, Stdin, StopCommand,
+    AttachCommand, CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand,
+    Stdin, StopCommand,
 };
-pub(crate) use command::{Execute, Spec};
 pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdown, UpdateConnection, WaitReady};
 pub(crate) use control::{Dismiss, Rest};
 pub(crate) use control::{GoesOn, WhatGoesOn};

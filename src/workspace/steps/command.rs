@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::start::Prepared;
 use crate::{
     CommandResult, ErrorKind, Failure,
-    messages::{CommandEvent, CommandOutput, Execute, ExecuteCommand, HoldUntil, Spec},
+    messages::{CommandEvent, CommandOutput, Execute, ExecuteCommand, HoldUntil, OnDrop, Spec},
     protocol::{CommandHead, EventId},
     workspace::{
         backoff::Retry,
@@ -50,6 +50,8 @@ pub(crate) async fn execute(
             on_drop: prepared.command.on_drop,
             events: events.clone(),
             follow_output,
+            outlives: false,
+            from: None,
         };
         let result = watch(&core, &prepared.command, started, watching).await;
         if let (true, Ok(result)) = (may_be_superseded, &result)
@@ -90,8 +92,15 @@ pub(crate) async fn start_detached(
     loop {
         let started = prepared.start(&core, &caller).await?;
         let (id, head, may_be_superseded) = (started.id, started.head, started.may_be_superseded);
-        let watching =
-            Watching { caller: caller.clone(), on_drop: prepared.command.on_drop, events: None, follow_output: false };
+        let on_drop = prepared.command.on_drop;
+        let watching = Watching {
+            caller: caller.clone(),
+            on_drop,
+            events: None,
+            follow_output: false,
+            outlives: on_drop == OnDrop::Detach,
+            from: None,
+        };
         let watch = watch_in_background(&core, &prepared.command, started, watching);
         let superseded = if may_be_superseded { turns_out_superseded(&core, id).await } else { Ok(false) };
         if let Ok(true) = superseded {

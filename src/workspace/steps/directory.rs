@@ -73,12 +73,7 @@ async fn plan(source: &Path) -> Result<Packed, Failure> {
     blocking(source, move || measure(&measured)).await
 }
 
-async fn send(
-    core: &Rc<Core>,
-    retry: &Retry,
-    folder: &Folder,
-    upload: &DirectoryUpload,
-) -> Result<Packed, Failure> {
+async fn send(core: &Rc<Core>, retry: &Retry, folder: &Folder, upload: &DirectoryUpload) -> Result<Packed, Failure> {
     let meter = Meter::new(upload.progress.clone(), false, retry);
     let planned = Cell::new(Packed::default());
     let body = || async {

@@ -98,7 +98,8 @@ async fn fetch(core: &Rc<Core>, download: &FileDownload, target: &Path) -> Resul
         if there == sum {
             break (size, Some(sum));
         }
-        let reason = format!("what came has another SHA-256 ({sum}) than the remote file ({there}): it may have changed");
+        let reason =
+            format!("what came has another SHA-256 ({sum}) than the remote file ({there}): it may have changed");
         retry.pause(Failure::cut_short(reason)).await?;
         fetch.begin_again();
     };

@@ -1,5 +1,6 @@
 //! What a workspace does in one turn: plain async functions over the shared core.
 
+pub(crate) mod attach;
 pub(crate) mod command;
 pub(crate) mod directory;
 mod fetch;

@@ -45,11 +45,12 @@ impl Arrival<'_> {
         self.judge(&retry.until_answered(attempt).await?)
     }
 
+    /// A link is followed to the file's own name. A file that can not be replaced, since it is mounted by itself or in a directory
+    /// that others own, is written to.
     fn script(&self, is_repeated: bool) -> String {
         let Self { size, .. } = self;
         let (target, temporary) = (shell::quote(self.destination), shell::quote(&self.temporary));
         let beside = shell::quote(&self.temporary[self.temporary.rfind('/').map_or(0, |at| at + 1)..]);
-        // The name that is told to move is the file's own and not that of a link to it.
         let same_size = |name: &str| format!("[ \"$(wc -c <\"${name}\")\" -eq {size} ]");
         let same_sum = |name: &str| match &self.sum {
             Some(sum) => format!("[ \"$(sha256sum <\"${name}\" | cut -c1-64)\" = {sum} ]"),
@@ -63,30 +64,29 @@ impl Arrival<'_> {
         };
         format!(
             r#"t={target}; p={temporary}
-if [ -L "$t" ]; then t=$(readlink -f -- "$t") && [ -n "$t" ] || exit {BROKEN_LINK}; fi
-[ ! -d "$t" ] || exit {IS_DIRECTORY}
+no() {{ rm -f -- "$p"; exit "$1"; }}
+if [ -L "$t" ]; then t=$(readlink -f -- "$t") && [ -n "$t" ] || no {BROKEN_LINK}; fi
+[ ! -d "$t" ] || no {IS_DIRECTORY}
 if [ ! -f "$p" ]; then {already}exit {MISSING}; fi
-{needed}{size_is_right} || {{ wc -c <"$p"; exit {OTHER_SIZE}; }}
-{sum_is_right} || exit {OTHER_SUM}
+{needed}{size_is_right} || {{ wc -c <"$p"; no {OTHER_SIZE}; }}
+{sum_is_right} || no {OTHER_SUM}
 if [ -e "$t" ] && [ ! -f "$t" ]; then
-  [ -c "$t" ] || exit {NOT_REGULAR}
-  cat <"$p" >"$t" || exit 1
-  rm -f -- "$p"; exit 0
+  [ -c "$t" ] || no {NOT_REGULAR}
+  cat <"$p" >"$t"; no $?
 fi
 if [ -e "$t" ]; then
   chown "$(stat -c %u:%g -- "$t")" "$p" 2>/dev/null
-  chmod "$(stat -c %a -- "$t")" "$p" || exit 1
+  chmod "$(stat -c %a -- "$t")" "$p" || no 1
 fi
 if [ "${{t%/*}}" != "${{p%/*}}" ]; then
   q="${{t%/*}}/"{beside}
-  cp -p -- "$p" "$q" && mv -f -- "$q" "$t" && {{ rm -f -- "$p"; exit 0; }}
+  cp -p -- "$p" "$q" 2>/dev/null && mv -f -- "$q" "$t" 2>/dev/null && no 0
   rm -f -- "$q"
 else
   mv -f -- "$p" "$t" 2>/dev/null && exit 0
 fi
 [ -f "$p" ] || exit 0
-cat <"$p" >"$t" || exit 1
-rm -f -- "$p""#,
+cat <"$p" >"$t"; no $?"#,
             size_is_right = same_size("p"),
             sum_is_right = same_sum("p"),
         )

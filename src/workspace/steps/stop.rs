@@ -3,6 +3,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
+
 use super::helper;
 use crate::{
     ErrorKind, Failure,
@@ -60,9 +62,8 @@ async fn stop_by_route(core: &Rc<Core>, id: EventId) -> Result<(), Failure> {
 
 /// Ends a command that may be watched here or not, also what its shell has left behind.
 pub(crate) async fn stop_command(core: &Rc<Core>, id: EventId) -> Result<(), Failure> {
-    if let Some(watch) = core.feed.watch_of(id)
-        && watch.send(End).await.is_ok()
-    {
+    let asked = core.feed.watches_of(id).into_iter().map(|watch| watch.send(End));
+    if join_all(asked).await.iter().any(Result::is_ok) {
         return Ok(());
     }
     let retry = Retry::new(core);

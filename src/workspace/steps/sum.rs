@@ -50,7 +50,8 @@ pub(super) fn needed() -> String {
 }
 
 pub(super) fn missing() -> ErrorKind {
-    let detail = "the sandbox has no `sha256sum`, which was to check the file: install it there, or do without the check";
+    let detail =
+        "the sandbox has no `sha256sum`, which was to check the file: install it there, or do without the check";
     ErrorKind::Rejected { status: 200, detail: detail.to_owned() }
 }
 
