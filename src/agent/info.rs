@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, http::Method, web};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::protocol::PUSH_CAPABILITY;
+use crate::protocol::{ATOMIC_UPLOAD_CAPABILITY, PUSH_CAPABILITY};
 
 use super::{routes::on, state::AgentState};
 
@@ -47,7 +47,7 @@ struct ServerInfo<'a> {
     runtime_idle_timeout_seconds: Option<f64>,
     conversation_runtime: &'static str,
     available_conversation_runtimes: [&'static str; 0],
-    capabilities: [&'static str; 2],
+    capabilities: [&'static str; 3],
     app_backend_ingress_url: Option<String>,
     max_foreground_terminal_timeout_seconds: Option<f64>,
     docs: &'static str,
@@ -75,7 +75,7 @@ async fn server_info(state: State) -> HttpResponse {
         runtime_idle_timeout_seconds: idle_timeout,
         conversation_runtime: "local",
         available_conversation_runtimes: [],
-        capabilities: ["conversation_runtime_routes_v1", PUSH_CAPABILITY],
+        capabilities: ["conversation_runtime_routes_v1", PUSH_CAPABILITY, ATOMIC_UPLOAD_CAPABILITY],
         app_backend_ingress_url: None,
         // The share of the idle timeout that the real server leaves to a foreground command.
         max_foreground_terminal_timeout_seconds: idle_timeout.map(|seconds| seconds * 0.9),

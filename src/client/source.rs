@@ -1,10 +1,10 @@
 //! Where the bytes of an upload come from.
 
-use std::io::Read as _;
+use std::{fmt, io::Read as _};
 
 use bytes::Bytes;
 use futures::{
-    StreamExt as _,
+    StreamExt as _, TryStreamExt as _,
     stream::{self, LocalBoxStream},
 };
 use tokio::{
@@ -18,8 +18,13 @@ use crate::{ErrorKind, Failure};
 const CHUNK: usize = 256 << 10;
 
 /// What to upload.
-#[derive(Debug)]
-pub struct UploadBody(Kind);
+pub struct UploadBody {
+    kind: Kind,
+    each: Option<Each>,
+}
+
+/// Somebody who sees each piece when it is sent.
+type Each = Box<dyn Fn(&Bytes)>;
 
 #[derive(Debug)]
 enum Kind {
@@ -29,28 +34,37 @@ enum Kind {
 }
 
 impl UploadBody {
+    const fn of(kind: Kind) -> Self {
+        Self { kind, each: None }
+    }
+
+    /// The same, with somebody who sees each piece when it is sent.
+    pub(crate) fn each(self, each: impl Fn(&Bytes) + 'static) -> Self {
+        Self { each: Some(Box::new(each)), ..self }
+    }
+
     /// Bytes in memory.
     #[must_use]
     pub const fn bytes(bytes: Bytes) -> Self {
-        Self(Kind::Bytes(bytes))
+        Self::of(Kind::Bytes(bytes))
     }
 
     /// The next `size` bytes of a file, which must be all that it has left when they are read. `name` is what a failure
     /// calls it.
     #[must_use]
     pub fn file(file: tokio::fs::File, size: u64, name: impl Into<String>) -> Self {
-        Self(Kind::File { file, size, name: name.into() })
+        Self::of(Kind::File { file, size, name: name.into() })
     }
 
     /// Pieces as they come, `size` bytes together. `name` is what a failure calls them.
     pub(crate) fn pieces(pieces: mpsc::Receiver<Result<Bytes, Failure>>, size: u64, name: impl Into<String>) -> Self {
-        Self(Kind::Pieces { pieces, size, name: name.into() })
+        Self::of(Kind::Pieces { pieces, size, name: name.into() })
     }
 
     /// How many bytes there are.
     #[must_use]
     pub const fn size(&self) -> u64 {
-        match &self.0 {
+        match &self.kind {
             Kind::Bytes(bytes) => bytes.len() as u64,
             Kind::File { size, .. } | Kind::Pieces { size, .. } => *size,
         }
@@ -58,9 +72,25 @@ impl UploadBody {
 
     /// The bytes in pieces. For a file, the next piece is read while one is sent.
     pub(super) async fn into_chunks(self) -> LocalBoxStream<'static, Result<Bytes, Failure>> {
-        match self.0 {
-            Kind::Bytes(bytes) => stream::iter(pieces(bytes)).map(Ok).boxed_local(),
-            Kind::File { file, size, name } => {
+        let chunks = self.kind.into_chunks().await;
+        match self.each {
+            Some(each) => chunks.inspect_ok(move |bytes| each(bytes)).boxed_local(),
+            None => chunks,
+        }
+    }
+}
+
+impl fmt::Debug for UploadBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl Kind {
+    async fn into_chunks(self) -> LocalBoxStream<'static, Result<Bytes, Failure>> {
+        match self {
+            Self::Bytes(bytes) => stream::iter(pieces(bytes)).map(Ok).boxed_local(),
+            Self::File { file, size, name } => {
                 let reader = Reader { file: file.into_std().await, size, left: size, name };
                 let first = Some(spawn_blocking(move || reader.read()));
                 stream::try_unfold(first, |read| async move {
@@ -71,7 +101,7 @@ impl UploadBody {
                 })
                 .boxed_local()
             }
-            Kind::Pieces { pieces, size, name } => stream::try_unfold((pieces, size), move |(mut pieces, left)| {
+            Self::Pieces { pieces, size, name } => stream::try_unfold((pieces, size), move |(mut pieces, left)| {
                 let reason = "it changed while it was sent; try again when nothing writes to it".to_owned();
                 let changed = Failure::not_sent(ErrorKind::Local { path: name.clone(), reason });
                 async move {
@@ -136,8 +166,6 @@ fn lost(error: &JoinError) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use futures::TryStreamExt as _;
-
     use super::*;
 
     async fn read(content: usize, size: usize) -> Result<Vec<usize>, Failure> {

@@ -11,6 +11,8 @@ pub enum Operation {
     ExecuteCommand,
     /// Start a command.
     StartCommand,
+    /// Follow a command that was started before.
+    AttachCommand,
     /// Read a command's output.
     GetCommandOutput,
     /// Stop a command.
@@ -54,6 +56,7 @@ impl Operation {
         match self {
             Self::ExecuteCommand => "execute_command",
             Self::StartCommand => "start_command",
+            Self::AttachCommand => "attach",
             Self::GetCommandOutput => "get_command_output",
             Self::StopCommand => "stop_command",
             Self::FileUpload => "file_upload",

@@ -36,7 +36,8 @@ impl WorkspaceError {
     const fn operation_repeats_safely(&self) -> bool {
         match self.operation {
             Operation::ExecuteCommand | Operation::StartCommand => false,
-            Operation::GetCommandOutput
+            Operation::AttachCommand
+            | Operation::GetCommandOutput
             | Operation::StopCommand
             | Operation::FileUpload
             | Operation::FileDownload

@@ -12,8 +12,9 @@ use crate::{CommandResult, WorkspaceError, messages::CommandEvent};
 /// A running command: a stream of what happens to it, which ends when it has ended.
 ///
 /// While nobody takes the events, nothing more is read from the server. Dropping it stops the command, or leaves it
-/// alone, as its [`on_drop`](crate::messages::ExecuteCommand::on_drop) says.
-#[must_use = "dropping it stops the command"]
+/// alone, as its [`on_drop`](crate::messages::ExecuteCommand::on_drop) says: one that was
+/// [attached to](crate::Workspace::attach) is left alone unless that was asked for.
+#[must_use = "dropping it stops the command, or ends following it"]
 pub struct CommandStream {
     answer: Option<BoxFuture<'static, Result<CommandResult, WorkspaceError>>>,
     result: Option<Result<CommandResult, WorkspaceError>>,

@@ -126,6 +126,32 @@ impl Workspace {
         self.ask(StartCommand(command.into()))
     }
 
+    /// Follows a command that was started before, through this handle or by another process, from any position of its output.
+    ///
+    /// ```no_run
+    /// # use workspace_fleet::{Workspace, WorkspaceError, messages::{AttachCommand, ExecuteCommand, OnDrop}};
+    /// # async fn example(workspace: Workspace) -> Result<(), WorkspaceError> {
+    /// let build = ExecuteCommand::new("make").with_timeout(None).with_on_drop(OnDrop::Detach);
+    /// let id = workspace.start_command(build).await?;
+    /// // Later, perhaps in another process that was told the id:
+    /// let result = workspace.attach(id).result().await?;
+    /// // Or only what was not seen yet:
+    /// let rest = workspace.attach(AttachCommand::new(id).from_position(result.stdout_bytes, 0));
+    /// # drop(rest);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Dropping the stream leaves the command running, unless [`on_drop`](AttachCommand::on_drop) says otherwise. Its result is an
+    /// error when the server does not know the command, or when nobody can tell what became of it.
+    pub fn attach(&self, command: impl Into<AttachCommand>) -> CommandStream {
+        let caller = CancellationToken::new();
+        let (events, happened) = mpsc::channel(EVENTS);
+        let message = Attach { attach: command.into(), caller: caller.clone(), events: Some(events) };
+        let answer = self.ask(message).boxed();
+        CommandStream::new(answer, happened, caller.drop_guard())
+    }
+
     /// Reads what a command has written so far. The Python class's `get_command_output` returns only the newest event.
     ///
     /// # Errors

@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 /// What a server says among its capabilities that pushes output as it comes.
 pub(crate) const PUSH_CAPABILITY: &str = "bash_event_push_v1";
 
+/// What a server says among its capabilities that puts an upload in place in one step.
+pub(crate) const ATOMIC_UPLOAD_CAPABILITY: &str = "atomic_upload_v1";
+
 /// The answer of `/server_info`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServerInfo {
@@ -41,8 +44,18 @@ impl ServerInfo {
     /// holds up nobody. The embedded agent server does.
     #[must_use]
     pub fn pushes_output(&self) -> bool {
+        self.can(PUSH_CAPABILITY)
+    }
+
+    /// Whether the server announces that an upload appears at its destination in one step, whole. The embedded agent server does.
+    #[must_use]
+    pub fn places_uploads_whole(&self) -> bool {
+        self.can(ATOMIC_UPLOAD_CAPABILITY)
+    }
+
+    fn can(&self, capability: &str) -> bool {
         let capabilities = self.other.get("capabilities").and_then(Value::as_array);
-        capabilities.is_some_and(|all| all.iter().any(|one| one.as_str() == Some(PUSH_CAPABILITY)))
+        capabilities.is_some_and(|all| all.iter().any(|one| one.as_str() == Some(capability)))
     }
 
     /// Major and minor version.

@@ -6,6 +6,8 @@ use tokio::sync::oneshot;
 
 use super::{
     Snapshot, WorkspaceConfig, attendant,
+    backoff::Retry,
+    caller,
     core::Core,
     ending::{OnRemove, shut_down},
     health,
@@ -93,7 +95,7 @@ macro_rules! step {
     };
 }
 
-step!(FileUpload, steps::file::upload);
+step!(FileUpload, steps::upload::upload);
 step!(FileDownload, steps::file::download);
 step!(DirectoryUpload, steps::directory::upload);
 step!(DirectoryDownload, steps::directory::download);
@@ -148,10 +150,7 @@ impl<M: Ask> Handler<Call<M>> for RemoteWorkspace {
         let mut unanswered = Unanswered::<M> { answer: Some(answer), core: &core };
         let work = behalf.during(|| message.hand_over(self, ctx));
         let Some(answer) = unanswered.answer.take() else { return };
-        actix_rt::spawn(async move {
-            // Whoever asked may have stopped waiting; what was asked for is done all the same.
-            let _ = answer.send(behalf.carry_out(work).await);
-        });
+        actix_rt::spawn(caller::answer(behalf.carry_out(work), answer));
     }
 }
 
@@ -178,6 +177,23 @@ impl Handler<StartCommand> for RemoteWorkspace {
     fn handle(&mut self, StartCommand(command): StartCommand, _: &mut Self::Context) -> Self::Result {
         let place = self.core.enter();
         named::<StartCommand>(self, steps::command::start_detached(self.core.clone(), place, command))
+    }
+}
+
+impl Handler<Attach> for RemoteWorkspace {
+    type Result = Answer<Attach>;
+
+    fn handle(&mut self, message: Attach, _: &mut Self::Context) -> Self::Result {
+        let core = self.core.clone();
+        named::<Attach>(self, async move { steps::attach::attach(&core, message).await })
+    }
+}
+
+impl Handler<AttachCommand> for RemoteWorkspace {
+    type Result = Answer<AttachCommand>;
+
+    fn handle(&mut self, attach: AttachCommand, ctx: &mut Self::Context) -> Self::Result {
+        self.handle(Attach { attach, caller: steps::command::no_caller(), events: None }, ctx)
     }
 }
 
@@ -217,7 +233,10 @@ impl Handler<GetServerInfo> for RemoteWorkspace {
 
     fn handle(&mut self, _: GetServerInfo, _: &mut Self::Context) -> Self::Result {
         let core = self.core.clone();
-        named::<GetServerInfo>(self, async move { attendant::server_info(&core).await })
+        named::<GetServerInfo>(
+            self,
+            async move { Retry::new(&core).until_answered(|| attendant::server_info(&core)).await },
+        )
     }
 }
 

@@ -38,6 +38,7 @@ impl FileOperationResult {
             destination_path: destination.into(),
             file_size: None,
             files: None,
+            sha256: None,
             error: Some(error.to_string()),
             trace: error.trace.clone(),
         }

@@ -55,6 +55,10 @@ pub struct WorkspaceConfig {
     pub max_queue_wait: Duration,
     /// How long a running command is watched although its server does not answer. Default: 60 s.
     pub max_outage: Duration,
+    /// How long reads, git queries and transfers are tried again after failures that may pass. No further try begins when so
+    /// much time has gone by since the operation began; for a transfer, since it last got on. Default: 30 s. Zero: nothing is
+    /// tried again. A server that has never answered is given 2 s of it, and one that refuses connections then none.
+    pub retry_for: Duration,
     /// Whether commands carry the head by which a lost start is recovered and processes are found. Default: true.
     /// Without it a lost start is [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown), and a stop reaches what the
     /// server's own stop route reaches.
@@ -90,6 +94,7 @@ impl WorkspaceConfig {
             max_queued_steps: 1024,
             max_queue_wait: Duration::from_secs(600),
             max_outage: Duration::from_secs(60),
+            retry_for: Duration::from_secs(30),
             command_head: true,
             init: None,
             keepalive: Keepalive::Auto,
@@ -145,6 +150,13 @@ impl WorkspaceConfig {
     #[must_use]
     pub const fn with_max_outage(mut self, outage: Duration) -> Self {
         self.max_outage = outage;
+        self
+    }
+
+    /// Sets how long reads, git queries and transfers are tried again after failures that may pass.
+    #[must_use]
+    pub const fn with_retry_for(mut self, time: Duration) -> Self {
+        self.retry_for = time;
         self
     }
 

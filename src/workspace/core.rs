@@ -13,6 +13,7 @@ use super::{
     behalf::Behalf,
     feed::Feed,
     health::{LinkObserver, Monitor},
+    path_turns::PathTurns,
     push::Pushing,
     step_queue::{Permit, Refused, StepQueue},
     supervision::Record,
@@ -41,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) health: Monitor,
     pub(crate) attendant: Attendant,
     pub(crate) pushing: Pushing,
+    /// The order of the uploads to each path.
+    pub(crate) paths: PathTurns,
     transport: Transport,
     link: RefCell<Link>,
     /// What goes on although nobody waits for it: the processes of commands that are being ended.
@@ -70,6 +73,7 @@ pub(crate) struct Counters {
     pub(crate) output_bytes: Cell<u64>,
     pub(crate) keepalives: Cell<u64>,
     pub(crate) pushed_events: Cell<u64>,
+    pub(crate) retries: Cell<u64>,
 }
 
 /// Counts one more.
@@ -82,6 +86,7 @@ impl Core {
         // Longer than any clock can hold would overflow where deadlines are made of these.
         config.max_outage = config.max_outage.min(LONGEST_BOUND);
         config.max_queue_wait = config.max_queue_wait.min(LONGEST_BOUND);
+        config.retry_for = config.retry_for.min(LONGEST_BOUND);
         let link = Link {
             connection: config.connection.clone(),
             client: None,
@@ -98,6 +103,7 @@ impl Core {
             health: Monitor::default(),
             attendant: Attendant::default(),
             pushing: Pushing::default(),
+            paths: PathTurns::default(),
             transport: transport(tls),
             link: RefCell::new(link),
             tasks: TaskTracker::new(),
@@ -229,6 +235,7 @@ impl Core {
             stopped: self.record.closed(),
             keepalives: self.counters.keepalives.get(),
             pushed_events: self.counters.pushed_events.get(),
+            retries: self.counters.retries.get(),
             pushed: self.pushing.live_for().is_some(),
             health: self.health.health(),
             connected: self.link.borrow().client.is_some() || self.pushing.live_for().is_some(),

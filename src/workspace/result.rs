@@ -67,6 +67,9 @@ pub struct FileOperationResult {
     /// How many files and links a directory had; absent for a single file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,
+    /// The SHA-256 of the file in hexadecimal digits, where it was compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// Always absent here; failures are errors. It is filled by the conversion to what the Python
     /// class returns.
     pub error: Option<String>,

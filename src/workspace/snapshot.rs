@@ -44,6 +44,9 @@ pub struct Snapshot {
     /// Events of its commands that its server pushed so far.
     #[serde(default)]
     pub pushed_events: u64,
+    /// How often a request was sent again that had failed and does no harm when it is carried out twice.
+    #[serde(default)]
+    pub retries: u64,
     /// Whether its server pushes output now: the event socket is open.
     #[serde(default)]
     pub pushed: bool,

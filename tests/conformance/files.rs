@@ -1,8 +1,8 @@
 //! Files in and out: every size, every name, whole or not at all.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
-use workspace_fleet::{Effect, ErrorKind, messages::ExecuteCommand};
+use workspace_fleet::{Effect, ErrorKind, Workspace, messages::ExecuteCommand};
 
 use crate::{
     case::{Case, case},
@@ -26,7 +26,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(what_cannot_be_read_here),
     case!(a_cut_download_leaves_the_old_file),
     case!(a_cut_upload_leaves_the_old_file),
-    case!(uploads_at_once_are_never_mixed).only(Kind::is_embedded),
+    case!(uploads_at_once_are_never_mixed),
 ];
 
 /// How much memory a transfer may take, whatever its size.
@@ -63,10 +63,7 @@ async fn there_and_back(sandbox: &Sandbox, size: u64) {
     assert!(pattern::same(&source, &back).unwrap(), "{size} bytes did not come back as they were sent");
     if program("sha256sum").is_some() {
         let sums = sandbox
-            .output(
-                ExecuteCommand::new("sha256sum <source; sha256sum <there")
-                    .with_timeout(std::time::Duration::from_secs(90)),
-            )
+            .output(ExecuteCommand::new("sha256sum <source; sha256sum <there").with_timeout(Duration::from_secs(90)))
             .await;
         let (first, second) = sums.split_once('\n').unwrap();
         assert_eq!(first, second.trim_end());
@@ -190,9 +187,15 @@ async fn what_cannot_be_read_here(sandbox: &Sandbox) {
     assert!(names(sandbox.directory()).is_empty());
 }
 
-async fn a_cut_download_leaves_the_old_file(sandbox: &Sandbox) {
+/// A workspace that tries nothing again.
+async fn impatient(sandbox: &Sandbox) -> (Proxy, Workspace) {
     let proxy = Proxy::start(&sandbox.server.address).await.unwrap();
-    let workspace = sandbox.by_way_of("proxied", &proxy.url()).await;
+    let config = sandbox.config("proxied", &proxy.url()).with_retry_for(Duration::ZERO);
+    (proxy, sandbox.add(config).await)
+}
+
+async fn a_cut_download_leaves_the_old_file(sandbox: &Sandbox) {
+    let (proxy, workspace) = impatient(sandbox).await;
     pattern::file(&sandbox.path("remote"), 8 << 20).unwrap();
     fs::write(sandbox.path("target"), "old").unwrap();
     for bytes in [0, 1, 3 << 20, (8 << 20) - 1] {
@@ -209,8 +212,7 @@ async fn a_cut_download_leaves_the_old_file(sandbox: &Sandbox) {
 }
 
 async fn a_cut_upload_leaves_the_old_file(sandbox: &Sandbox) {
-    let proxy = Proxy::start(&sandbox.server.address).await.unwrap();
-    let workspace = sandbox.by_way_of("proxied", &proxy.url()).await;
+    let (proxy, workspace) = impatient(sandbox).await;
     pattern::file(&sandbox.path("source"), 8 << 20).unwrap();
     fs::write(sandbox.path("there"), "old").unwrap();
     for bytes in [0, 1, 3 << 20, 8 << 20] {
@@ -243,7 +245,7 @@ async fn uploads_at_once_are_never_mixed(sandbox: &Sandbox) {
             if let Ok(seen) = fs::read(sandbox.path("there")) {
                 assert!(contents.contains(&seen), "{} bytes that nobody sent", seen.len());
             }
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     tokio::select! {
@@ -255,7 +257,7 @@ async fn uploads_at_once_are_never_mixed(sandbox: &Sandbox) {
 }
 
 /// The names in a directory, in order.
-fn names(directory: &Path) -> Vec<String> {
+pub(crate) fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
     let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();

@@ -4,6 +4,7 @@
 //! at pinned versions (`tests/real-servers.sh` installs them; `WSFLEET_REAL_SERVERS` says where they are when that is
 //! not `target/real-servers`). `WSFLEET_REQUIRE_REAL=1` makes it a failure when one is missing.
 
+mod attach;
 mod case;
 mod commands;
 mod connections;
@@ -21,6 +22,7 @@ mod secrets;
 #[allow(dead_code)]
 mod support;
 mod timeouts;
+mod transfers;
 
 use libtest_mimic::{Arguments, Trial};
 use support::{
@@ -36,11 +38,13 @@ const THEMES: &[(&str, &[case::Case])] = &[
     ("timeouts", timeouts::CASES),
     ("output", output::CASES),
     ("files", files::CASES),
+    ("transfers", transfers::CASES),
     ("git", git::CASES),
     ("secrets", secrets::CASES),
     ("connections", connections::CASES),
     ("health", health::CASES),
     ("push", push::CASES),
+    ("attach", attach::CASES),
     ("lost_starts", lost_starts::CASES),
     ("differential", differential::CASES),
 ];

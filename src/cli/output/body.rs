@@ -223,6 +223,7 @@ mod tests {
             destination_path: "/b".into(),
             file_size: Some(1),
             files: None,
+            sha256: None,
             error: None,
             trace: None,
         };

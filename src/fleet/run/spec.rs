@@ -276,7 +276,7 @@ impl RunOperation {
     /// The operation on this workspace in words, with what goes from where to where.
     pub(super) fn plan(&self, workspace: &str, job: Option<&str>) -> String {
         match (Names { workspace, job }).fill(self, &BTreeMap::new()) {
-            Self::Upload(FileUpload { source: UploadSource::Path(path), destination }) => {
+            Self::Upload(FileUpload { source: UploadSource::Path(path), destination, .. }) => {
                 format!("upload {} to {destination}", path.display())
             }
             Self::Download(download) => format!("download {} to {}", download.source, download.destination.display()),

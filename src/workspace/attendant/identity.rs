@@ -34,18 +34,26 @@ impl Identity {
 
     /// Whether a command that was started at `at` was surely started by an earlier server.
     pub(super) fn is_younger_than(&self, at: Instant, base: Instant) -> bool {
-        millis(at.saturating_duration_since(base) + TOLERANCE) < self.booted
+        since(at, base).saturating_add(millis(TOLERANCE)) < self.booted
     }
 
     /// Whether a command that was started at `at` may have been started by an earlier server.
     pub(super) fn may_be_younger_than(&self, at: Instant, base: Instant) -> bool {
-        millis(at.saturating_duration_since(base)) < self.booted
+        since(at, base) < self.booted
     }
 
     /// How long the server has been running.
     pub(super) fn age(&self, now: Instant, base: Instant) -> Duration {
         let age = millis(now.saturating_duration_since(base)).saturating_sub(self.booted);
         Duration::from_millis(u64::try_from(age).unwrap_or(0))
+    }
+}
+
+/// Milliseconds from `base` to a time that may be before it, as the start of a command can be that was attached to.
+fn since(at: Instant, base: Instant) -> i64 {
+    match at.checked_duration_since(base) {
+        Some(later) => millis(later),
+        None => -millis(base.saturating_duration_since(at)),
     }
 }
 

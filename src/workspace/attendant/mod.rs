@@ -55,6 +55,10 @@ pub(crate) struct Attendant {
     wake: Rc<Notify>,
     /// Whether something has happened since the last look that a restart of the server would explain.
     doubtful: Cell<bool>,
+    /// Whether the server puts uploads in place in one step, where that is known.
+    places_uploads: Cell<Option<bool>>,
+    /// Whether a command was attached to since the last look, which an earlier server may have started.
+    attached: Cell<bool>,
     /// Whether the last search for output failed.
     feed_failed: Cell<bool>,
     /// Whether a restart is being looked into.
@@ -77,6 +81,8 @@ impl Default for Attendant {
             next_look: Cell::new(now),
             wake: Rc::default(),
             doubtful: Cell::new(false),
+            places_uploads: Cell::new(None),
+            attached: Cell::new(false),
             feed_failed: Cell::new(false),
             resolving: Cell::new(false),
             restarted_again: RefCell::default(),
@@ -105,7 +111,7 @@ impl Attendant {
 
     /// Takes in that the server could not tell of a command. One that runs and is unknown was started by another server.
     pub(crate) fn missed(&self, core: &Core, id: EventId, failure: &Failure) {
-        if matches!(failure.kind, ErrorKind::NotFound { .. }) && core.feed.watch_of(id).is_some() {
+        if matches!(failure.kind, ErrorKind::NotFound { .. }) && core.feed.is_watched(id) {
             self.look_soon();
         }
     }
@@ -120,6 +126,7 @@ impl Attendant {
     /// The server is reached in another way from now on.
     pub(crate) fn moved(&self) {
         self.moved.set(true);
+        self.places_uploads.set(None);
         self.look_soon();
     }
 }
@@ -210,10 +217,24 @@ async fn show_use(core: &Rc<Core>) {
     core.attendant.sandbox_use.set(sandbox_use);
 }
 
+/// Looks whether the server has been started anew since a command began that was just attached to: its end would never come.
+pub(crate) async fn look_at_attached(core: &Rc<Core>) {
+    core.attendant.attached.set(true);
+    look(core).await;
+}
+
 /// Asks the server what it is, and whether it is still the same.
 pub(crate) async fn look(core: &Rc<Core>) {
     if let Err(failure) = server_info(core).await {
         log::debug!("{}: the server could not be asked what it is: {failure}", core.config.name);
+    }
+}
+
+/// Whether the server puts uploads in place in one step. It is asked where that is not known.
+pub(crate) async fn places_uploads(core: &Rc<Core>) -> Result<bool, Failure> {
+    match core.attendant.places_uploads.get() {
+        Some(known) => Ok(known),
+        None => server_info(core).await.map(|info| info.places_uploads_whole()),
     }
 }
 
@@ -236,11 +257,15 @@ fn learn(core: &Rc<Core>, info: &ServerInfo, asked: Instant) {
     sandbox_use.learn(asked, seconds(info.idle_time), info.runtime_idle_timeout_seconds.and_then(limit));
     attendant.sandbox_use.set(sandbox_use);
     core.pushing.announce(info.pushes_output());
+    attendant.places_uploads.set(Some(info.places_uploads_whole()));
 
     let now = Identity::of(info, asked, attendant.base);
     let before = attendant.identity.replace(Some(now.clone()));
     let (moved, doubtful) = (attendant.moved.replace(false), attendant.doubtful.replace(false));
+    let may_be_older = attendant.attached.replace(false)
+        && core.feed.watched().iter().any(|watched| now.is_younger_than(watched.at, attendant.base));
     let restarted = match &before {
+        _ if may_be_older => true,
         Some(before) => now.is_restart_of(before),
         // Nothing to compare with; but no server has started what ran before it did. Looking into it does no harm.
         None => core.feed.watched().iter().any(|watched| {

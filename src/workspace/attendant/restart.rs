@@ -16,7 +16,7 @@ use crate::{
     ErrorKind, Failure,
     protocol::{CommandHead, EventId},
     workspace::{
-        backoff::until_answered,
+        backoff::{Waits, until_answered},
         core::Core,
         feed::{self, WatchedCommand},
         shell,
@@ -27,7 +27,7 @@ use crate::{
 
 /// How long a server that has just restarted is asked for its processes.
 const PATIENCE: Duration = Duration::from_secs(10);
-const WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(500));
+const WAITS: Waits = Waits { first: Duration::from_millis(500), longest: Duration::from_millis(500) };
 
 /// How many commands' processes one script ends.
 const ENDED_AT_ONCE: usize = 500;
@@ -152,7 +152,7 @@ fn unknown(suspect: &WatchedCommand, reason: String) -> Failure {
 }
 
 async fn give_up(core: &Rc<Core>, suspect: &WatchedCommand, failure: Failure) {
-    if let Some(watch) = core.feed.watch_of(suspect.id) {
+    if let Some(watch) = core.feed.watch(suspect.key) {
         // One that has ended meanwhile knows better.
         let _ = watch.send(Lost(failure)).await;
     }

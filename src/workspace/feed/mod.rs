@@ -24,7 +24,9 @@ pub(crate) struct Feed(RefCell<State>);
 
 #[derive(Default)]
 struct State {
-    watched: HashMap<EventId, Watched>,
+    watched: HashMap<WatchKey, Watched>,
+    /// How many keys were given out.
+    keys: u64,
     /// Present while the task sleeps; wakes it.
     wake: Option<oneshot::Sender<()>>,
     running: bool,
@@ -36,7 +38,12 @@ struct State {
     pages: Pages,
 }
 
+/// One watch of a command. A command can have several: whoever attaches to one that is watched gets another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct WatchKey(u64);
+
 struct Watched {
+    id: EventId,
     watch: Addr<CommandWatch>,
     want: Option<Want>,
     /// When it was started, by the server's clock.
@@ -52,6 +59,7 @@ struct Watched {
 /// A command that is watched.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WatchedCommand {
+    pub(crate) key: WatchKey,
     pub(crate) id: EventId,
     /// When its start was answered.
     pub(crate) at: Instant,
@@ -67,7 +75,10 @@ impl Feed {
 
     /// The commands that are watched.
     pub(crate) fn watched(&self) -> Vec<WatchedCommand> {
-        let of = |(id, watched): (&EventId, &Watched)| WatchedCommand { id: *id, at: watched.at, head: watched.head };
+        let of = |(key, watched): (&WatchKey, &Watched)| {
+            let Watched { id, at, head, .. } = *watched;
+            WatchedCommand { key: *key, id, at, head }
+        };
         self.0.borrow().watched.iter().map(of).collect()
     }
 
@@ -77,9 +88,27 @@ impl Feed {
         state.watched.values().any(|watched| watched.instance.as_deref().is_some_and(|of| of != instance))
     }
 
-    /// The child that watches a command.
-    pub(crate) fn watch_of(&self, id: EventId) -> Option<Addr<CommandWatch>> {
-        self.0.borrow().watched.get(&id).map(|watched| watched.watch.clone())
+    /// A child.
+    pub(crate) fn watch(&self, key: WatchKey) -> Option<Addr<CommandWatch>> {
+        self.0.borrow().watched.get(&key).map(|watched| watched.watch.clone())
+    }
+
+    /// The children that watch a command.
+    pub(crate) fn watches_of(&self, id: EventId) -> Vec<Addr<CommandWatch>> {
+        let state = self.0.borrow();
+        state.watched.values().filter(|watched| watched.id == id).map(|watched| watched.watch.clone()).collect()
+    }
+
+    /// Whether a command is watched.
+    pub(crate) fn is_watched(&self, id: EventId) -> bool {
+        self.0.borrow().watched.values().any(|watched| watched.id == id)
+    }
+
+    /// A key for a child that is about to be added.
+    pub(crate) fn new_key(&self) -> WatchKey {
+        let mut state = self.0.borrow_mut();
+        state.keys += 1;
+        WatchKey(state.keys)
     }
 
     /// All children.
@@ -89,11 +118,12 @@ impl Feed {
 
     /// Adds a child. Returns whether the feed's task has to be started.
     #[must_use]
-    pub(crate) fn add(&self, command: &Started, watch: Addr<CommandWatch>) -> bool {
+    pub(crate) fn add(&self, key: WatchKey, command: &Started, watch: Addr<CommandWatch>) -> bool {
         let mut state = self.0.borrow_mut();
         let Started { id, head, at, server_time, .. } = *command;
         let instance = command.instance.as_deref().map(Into::into);
-        state.watched.insert(id, Watched { watch, want: None, started: server_time, shared: 0, at, head, instance });
+        let watched = Watched { id, watch, want: None, started: server_time, shared: 0, at, head, instance };
+        state.watched.insert(key, watched);
         !std::mem::replace(&mut state.running, true)
     }
 
@@ -123,9 +153,9 @@ impl Feed {
     }
 
     /// Removes a child.
-    pub(crate) fn remove(&self, id: EventId) {
+    pub(crate) fn remove(&self, key: WatchKey) {
         let mut state = self.0.borrow_mut();
-        state.watched.remove(&id);
+        state.watched.remove(&key);
         if state.watched.is_empty() {
             for waiting in state.on_empty.drain(..) {
                 // Whoever waited for this may have stopped waiting.
@@ -152,9 +182,9 @@ impl Feed {
     }
 
     /// Says when a child wants news, and from where on.
-    pub(crate) fn want(&self, id: EventId, want: Want) {
+    pub(crate) fn want(&self, key: WatchKey, want: Want) {
         let mut state = self.0.borrow_mut();
-        if let Some(watched) = state.watched.get_mut(&id) {
+        if let Some(watched) = state.watched.get_mut(&key) {
             watched.want = Some(want);
             state.wake();
         }

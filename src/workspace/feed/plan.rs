@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::State;
+use super::{State, WatchKey};
 use crate::{
     client::EventQuery,
     protocol::{BashEventKind, EventId},
@@ -54,7 +54,7 @@ impl Want {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) query: EventQuery,
-    pub(super) serves: Vec<EventId>,
+    pub(super) serves: Vec<WatchKey>,
     /// Whether it looks at all commands.
     pub(super) shared: bool,
     /// How far back it looks for those whom it serves.
@@ -63,23 +63,23 @@ pub(super) struct Plan {
 
 /// Decides the next search. `None`: nobody is due.
 pub(super) fn plan(state: &mut State, now: Instant) -> Option<Plan> {
-    let mut due: Vec<(EventId, &Want, u32)> = state
+    let mut due: Vec<(WatchKey, EventId, &Want, u32)> = state
         .watched
         .iter()
-        .filter_map(|(id, watched)| Some((*id, watched.want.as_ref()?, watched.shared)))
-        .filter(|(_, want, _)| want.at <= now)
+        .filter_map(|(key, watched)| Some((*key, watched.id, watched.want.as_ref()?, watched.shared)))
+        .filter(|(_, _, want, _)| want.at <= now)
         .collect();
     // Who must be asked about alone comes first, then the one who has waited longest.
-    due.sort_by_key(|(_, want, shared)| (!want.must_be_alone(), *shared < SHARED_IN_A_ROW, want.at));
-    let (first, want, shared) = due.first()?;
+    due.sort_by_key(|(_, _, want, shared)| (!want.must_be_alone(), *shared < SHARED_IN_A_ROW, want.at));
+    let (first, id, want, shared) = due.first()?;
     let alone = want.must_be_alone() || *shared >= SHARED_IN_A_ROW || state.watched.len() == 1;
-    let plan = if alone || !state.watched.iter().any(|(id, other)| id != first && joins(other.want.as_ref(), now)) {
-        Plan { query: query_alone(*first, want), serves: vec![*first], shared: false, reach: want.reach }
+    let plan = if alone || !state.watched.iter().any(|(key, other)| key != first && joins(other.want.as_ref(), now)) {
+        Plan { query: query_alone(*id, want), serves: vec![*first], shared: false, reach: want.reach }
     } else {
         shared_plan(state, now)
     };
-    for id in &plan.serves {
-        if let Some(watched) = state.watched.get_mut(id) {
+    for key in &plan.serves {
+        if let Some(watched) = state.watched.get_mut(key) {
             watched.want = None;
             watched.shared = if plan.shared { watched.shared + 1 } else { 0 };
         }
@@ -109,7 +109,7 @@ fn query_alone(id: EventId, want: &Want) -> EventQuery {
 
 fn shared_plan(state: &State, now: Instant) -> Plan {
     let serves =
-        state.watched.iter().filter(|(_, watched)| joins(watched.want.as_ref(), now)).map(|(id, _)| *id).collect();
+        state.watched.iter().filter(|(_, watched)| joins(watched.want.as_ref(), now)).map(|(key, _)| *key).collect();
     // Nothing of a running command is older than the oldest of them.
     let oldest = state.watched.values().map(|watched| watched.started).min();
     let seen = state.seen_until.map(|seen| seen.saturating_sub(OVERLAP).unwrap_or(seen));

@@ -1,5 +1,6 @@
 use std::{
     collections::HashMap,
+    iter::repeat_n,
     panic::AssertUnwindSafe,
     rc::{Rc, Weak},
     time::{Duration, Instant},
@@ -9,6 +10,7 @@ use futures::{FutureExt as _, channel::oneshot};
 use jiff::Timestamp;
 
 use super::{
+    WatchKey,
     plan::{Plan, plan},
     search::Search,
 };
@@ -113,8 +115,8 @@ async fn carry_out(core: &Rc<Core>, plan: Plan) {
     if let Err(failure) = result {
         count(&core.counters.poll_failures);
         log::debug!("{}: search for output failed: {failure}", core.config.name);
-        for id in &plan.serves {
-            if let Some(watch) = core.feed.watch_of(*id) {
+        for key in &plan.serves {
+            if let Some(watch) = core.feed.watch(*key) {
                 // A child that has just ended needs no news of a failure.
                 let _ = watch.send(NewsFailed(failure.clone())).await;
             }
@@ -135,17 +137,28 @@ async fn search(core: &Rc<Core>, plan: &Plan) -> Result<(), Failure> {
         let Some(events) = page else { break };
         let by_command = group(events, &mut newest);
         for (id, events) in by_command {
-            if !plan.shared && !plan.serves.contains(&id) {
+            if !plan.shared && plan.query.command_id != Some(id) {
                 // Not what was asked for: neither is it to be trusted nor may another child's appetite end this search.
                 continue;
             }
-            let appetite = hand_out(core, id, News::Found(events)).await;
-            if appetite == Appetite::Full && !plan.shared {
-                // The rest waits on the server until the reader has caught up.
-                return Ok(());
+            match plan.serves[..] {
+                [key] if !plan.shared => {
+                    if hand_out(core, key, News::Found(events)).await == Appetite::Full {
+                        // The rest waits on the server until the reader has caught up.
+                        return Ok(());
+                    }
+                }
+                _ => {
+                    let watches = core.feed.watches_of(id);
+                    let copies = repeat_n(events, watches.len());
+                    for (watch, events) in watches.into_iter().zip(copies) {
+                        // One that can take no more asks for the rest itself.
+                        let _ = watch.send(News::Found(events)).await;
+                    }
+                }
             }
         }
-        if plan.serves.iter().all(|id| core.feed.watch_of(*id).is_none()) {
+        if plan.serves.iter().all(|key| core.feed.watch(*key).is_none()) {
             // Nobody is left who waits for the pages that follow, of which there may be any number.
             return Ok(());
         }
@@ -155,8 +168,8 @@ async fn search(core: &Rc<Core>, plan: &Plan) -> Result<(), Failure> {
         state.caught_up |= is_pushed;
         state.seen_until = state.seen_until.max(newest).max(plan.query.timestamp_gte);
     }
-    for id in &plan.serves {
-        hand_out(core, *id, News::Looked(plan.reach)).await;
+    for key in &plan.serves {
+        hand_out(core, *key, News::Looked(plan.reach)).await;
     }
     Ok(())
 }
@@ -172,8 +185,8 @@ fn group(events: Vec<BashEvent>, newest: &mut Option<Timestamp>) -> HashMap<Even
     by_command
 }
 
-async fn hand_out(core: &Rc<Core>, id: EventId, news: News) -> Appetite {
-    match core.feed.watch_of(id) {
+async fn hand_out(core: &Rc<Core>, key: WatchKey, news: News) -> Appetite {
+    match core.feed.watch(key) {
         Some(watch) => watch.send(news).await.unwrap_or(Appetite::Full),
         None => Appetite::More,
     }

@@ -206,7 +206,9 @@ ask!(ExecuteCommand => CommandResult, Operation::ExecuteCommand, traced);
 
 /// Starts a command and does not wait for its end. Answer: the id that the server gave it.
 ///
-/// Its output is read with [`GetCommandOutput`]. When its time is up it is stopped, as with [`ExecuteCommand`].
+/// Its output is read with [`GetCommandOutput`], and [`AttachCommand`] follows it, from here or from another process. When its
+/// time is up it is stopped, as with [`ExecuteCommand`]. With [`OnDrop::Detach`] it goes on when the workspace or the whole
+/// fleet ends, and the server alone holds to its time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StartCommand(pub ExecuteCommand);
@@ -218,6 +220,72 @@ impl<T: Into<ExecuteCommand>> From<T> for StartCommand {
 }
 
 ask!(StartCommand => EventId, Operation::StartCommand);
+
+/// Follows a command that was started before, from this process or from any other, to its end. Not a step. Answer:
+/// [`CommandResult`], with the output from the positions on that were asked for; its `stdout_bytes` and `stderr_bytes` count
+/// from the command's beginning, and so are the positions to go on from.
+///
+/// An unknown id is [`NotFound`](crate::ErrorKind::NotFound). Of a command that has ended everything is there at once. The
+/// command's own time, which its server holds to, is not changed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AttachCommand {
+    /// The id that the server gave the command.
+    pub command_id: EventId,
+    /// From which byte of its standard output on. Within a character, from the beginning of that. Default: 0, all of it.
+    #[serde(default)]
+    pub stdout_from: u64,
+    /// From which byte of its standard error on. Default: 0, all of it.
+    #[serde(default)]
+    pub stderr_from: u64,
+    /// How many bytes of each stream are kept, the first half and the last half of them. Default: 256 MiB.
+    #[serde(default = "default_max_output")]
+    pub max_output: usize,
+    /// What happens to the command when nobody waits for it here any more. Default: it runs on.
+    #[serde(default = "runs_on")]
+    pub on_drop: OnDrop,
+}
+
+const fn runs_on() -> OnDrop {
+    OnDrop::Detach
+}
+
+impl AttachCommand {
+    /// Follows this command from its beginning.
+    #[must_use]
+    pub const fn new(command_id: EventId) -> Self {
+        Self { command_id, stdout_from: 0, stderr_from: 0, max_output: DEFAULT_MAX_OUTPUT, on_drop: runs_on() }
+    }
+
+    /// Leaves out the output before these bytes of the two streams.
+    #[must_use]
+    pub const fn from_position(mut self, stdout: u64, stderr: u64) -> Self {
+        (self.stdout_from, self.stderr_from) = (stdout, stderr);
+        self
+    }
+
+    /// Sets how many bytes of each output stream are kept.
+    #[must_use]
+    pub const fn with_max_output(mut self, bytes: usize) -> Self {
+        self.max_output = bytes;
+        self
+    }
+
+    /// Sets what happens when nobody waits for it here any more.
+    #[must_use]
+    pub const fn with_on_drop(mut self, on_drop: OnDrop) -> Self {
+        self.on_drop = on_drop;
+        self
+    }
+}
+
+impl From<EventId> for AttachCommand {
+    fn from(command_id: EventId) -> Self {
+        Self::new(command_id)
+    }
+}
+
+ask!(AttachCommand => CommandResult, Operation::AttachCommand, traced);
 
 /// Reads what a command has written so far, whoever started it. Answer: [`CommandOutput`]. Not a step.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -278,6 +346,15 @@ pub(crate) struct Execute {
 }
 
 ask!(Execute => CommandResult, Operation::ExecuteCommand, traced);
+
+/// An [`AttachCommand`] with what only this process can give.
+pub(crate) struct Attach {
+    pub(crate) attach: AttachCommand,
+    pub(crate) caller: CancellationToken,
+    pub(crate) events: Option<mpsc::Sender<CommandEvent>>,
+}
+
+ask!(Attach => CommandResult, Operation::AttachCommand, traced);
 
 /// What a started command is watched by.
 pub(crate) struct Spec {

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::ask;
+use super::{OnProgress, TransferProgress, ask};
 use crate::{FileOperationResult, Operation};
 
 /// Copies what is in a directory of this machine into a directory of the sandbox. A step.
@@ -11,18 +11,29 @@ use crate::{FileOperationResult, Operation};
 /// kept, owners are not; sockets are left out, and pipes and devices refused. Files that are there already are replaced,
 /// and others stay. A directory that changes while it is sent is an error.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct DirectoryUpload {
     /// The directory of this machine.
     pub source: PathBuf,
     /// The directory of the sandbox, an absolute path. It is made when it is missing.
     pub destination: String,
+    /// Who is told how far it is. Default: nobody.
+    #[serde(skip)]
+    pub progress: Option<OnProgress>,
 }
 
 impl DirectoryUpload {
     /// An upload into an absolute path of the sandbox.
     #[must_use]
     pub fn new(source: impl Into<PathBuf>, destination: impl Into<String>) -> Self {
-        Self { source: source.into(), destination: destination.into() }
+        Self { source: source.into(), destination: destination.into(), progress: None }
+    }
+
+    /// Tells this function how far it is; see [`OnProgress`].
+    #[must_use]
+    pub fn with_progress(mut self, tell: impl Fn(TransferProgress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(OnProgress::new(tell));
+        self
     }
 }
 
@@ -34,18 +45,29 @@ ask!(DirectoryUpload => FileOperationResult, Operation::DirectoryUpload, traced)
 /// owners are not. Nothing is ever written outside the destination, whatever the sandbox sends: absolute paths, `..`,
 /// writing through links, pipes and devices are refused. The directory appears when it is whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct DirectoryDownload {
     /// The directory of the sandbox, an absolute path.
     pub source: String,
     /// The directory of this machine. It must be missing or empty; missing parents are made.
     pub destination: PathBuf,
+    /// Who is told how far it is. Default: nobody.
+    #[serde(skip)]
+    pub progress: Option<OnProgress>,
 }
 
 impl DirectoryDownload {
     /// A download of an absolute path of the sandbox.
     #[must_use]
     pub fn new(source: impl Into<String>, destination: impl Into<PathBuf>) -> Self {
-        Self { source: source.into(), destination: destination.into() }
+        Self { source: source.into(), destination: destination.into(), progress: None }
+    }
+
+    /// Tells this function how far it is; see [`OnProgress`].
+    #[must_use]
+    pub fn with_progress(mut self, tell: impl Fn(TransferProgress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(OnProgress::new(tell));
+        self
     }
 }
 

@@ -3,16 +3,49 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{ask, command::refuse_bytes};
+use super::{OnProgress, TransferProgress, ask, command::refuse_bytes};
 use crate::{FileOperationResult, Operation};
 
 /// Writes a file of the sandbox. A step.
+///
+/// The file appears at its destination when it is whole and its size was compared; what was there before stays until then. Of
+/// uploads to one path through one workspace, one is carried out after the other. An upload that fails for a reason that may
+/// pass is sent again, as [`retry_for`](crate::WorkspaceConfig::retry_for) allows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct FileUpload {
     /// What to write.
     pub source: UploadSource,
     /// Where, as an absolute path of the sandbox. Missing parent directories are created.
     pub destination: String,
+    /// How it gets to its destination. Default: in one step.
+    #[serde(default)]
+    pub placement: Placement,
+    /// Whether the SHA-256 of what arrived is compared with that of what was sent, before it is put in place. The sandbox needs
+    /// `sha256sum`. Default: false.
+    #[serde(default)]
+    pub sha256: bool,
+    /// Who is told how far it is. Default: nobody.
+    #[serde(skip)]
+    pub progress: Option<OnProgress>,
+}
+
+/// How an upload gets to its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Placement {
+    /// In one step: by a server that does so itself and says so, as the embedded one, and otherwise as [`Moved`](Self::Moved).
+    /// In place where the destination's directory cannot be written to.
+    #[default]
+    Whole,
+    /// It is sent to a temporary name beside its destination, and moved into place by a command. A file that is replaced hands
+    /// on its mode and, as far as the server's user may, its owner; a link is followed. The file is a new one all the same: other
+    /// hard links to the old one keep the old content.
+    Moved,
+    /// The server writes to the destination itself. OpenHands agent servers write bit by bit, so that readers see parts of it, and
+    /// uploads of several programs at once get mixed. What comes late, by way of a gateway, overwrites what is newer.
+    InPlace,
 }
 
 /// What an upload sends.
@@ -54,7 +87,34 @@ impl FileUpload {
     /// An upload to an absolute path of the sandbox.
     #[must_use]
     pub fn new(source: impl Into<UploadSource>, destination: impl Into<String>) -> Self {
-        Self { source: source.into(), destination: destination.into() }
+        Self {
+            source: source.into(),
+            destination: destination.into(),
+            placement: Placement::default(),
+            sha256: false,
+            progress: None,
+        }
+    }
+
+    /// Sets how it gets to its destination.
+    #[must_use]
+    pub const fn with_placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// Lets the SHA-256 of what arrived be compared before it is put in place.
+    #[must_use]
+    pub const fn with_sha256(mut self) -> Self {
+        self.sha256 = true;
+        self
+    }
+
+    /// Tells this function how far it is; see [`OnProgress`].
+    #[must_use]
+    pub fn with_progress(mut self, tell: impl Fn(TransferProgress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(OnProgress::new(tell));
+        self
     }
 }
 
@@ -62,20 +122,44 @@ ask!(FileUpload => FileOperationResult, Operation::FileUpload, traced);
 
 /// Reads a file of the sandbox into a file of this machine. A step.
 ///
-/// The local file appears when it is whole: until then its content is in a temporary file beside it.
+/// The local file appears when it is whole and safe on the disk: until then its content is in a temporary file beside it. A
+/// download that is cut goes on where it was, if the remote file is still the same, and begins again otherwise, as
+/// [`retry_for`](crate::WorkspaceConfig::retry_for) allows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct FileDownload {
     /// What to read, as an absolute path of the sandbox.
     pub source: String,
     /// Where to write. Missing parent directories are created, an existing file is replaced.
     pub destination: PathBuf,
+    /// Whether the SHA-256 of what came is compared with that of the remote file, before it is put in place. The sandbox needs
+    /// `sha256sum`. Default: false.
+    #[serde(default)]
+    pub sha256: bool,
+    /// Who is told how far it is. Default: nobody.
+    #[serde(skip)]
+    pub progress: Option<OnProgress>,
 }
 
 impl FileDownload {
     /// A download of an absolute path of the sandbox.
     #[must_use]
     pub fn new(source: impl Into<String>, destination: impl Into<PathBuf>) -> Self {
-        Self { source: source.into(), destination: destination.into() }
+        Self { source: source.into(), destination: destination.into(), sha256: false, progress: None }
+    }
+
+    /// Lets the SHA-256 of what came be compared before it is put in place.
+    #[must_use]
+    pub const fn with_sha256(mut self) -> Self {
+        self.sha256 = true;
+        self
+    }
+
+    /// Tells this function how far it is; see [`OnProgress`].
+    #[must_use]
+    pub fn with_progress(mut self, tell: impl Fn(TransferProgress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(OnProgress::new(tell));
+        self
     }
 }
 

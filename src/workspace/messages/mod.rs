@@ -8,17 +8,20 @@ mod control;
 mod directory;
 mod file;
 mod git;
+mod progress;
 mod traced;
 
+pub(crate) use command::{Attach, Execute, Spec};
 pub use command::{
-    CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand, Stdin, StopCommand,
+    AttachCommand, CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand,
+    Stdin, StopCommand,
 };
-pub(crate) use command::{Execute, Spec};
 pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdown, UpdateConnection, WaitReady};
 pub(crate) use control::{Dismiss, Rest};
 pub use directory::{DirectoryDownload, DirectoryUpload};
-pub use file::{FileDownload, FileUpload, UploadSource};
+pub use file::{FileDownload, FileUpload, Placement, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
+pub use progress::{OnProgress, TransferProgress};
 pub use traced::Traced;
 
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 use std::{
+    iter::repeat_n,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -64,13 +65,19 @@ async fn read(core: &Rc<Core>, socket: &mut EventSocket) -> Failure {
 }
 
 async fn hand_on(core: &Rc<Core>, output: BashOutput) {
-    let Some(watch) = core.feed.watch_of(output.command_id) else { return };
+    let watches = core.feed.watches_of(output.command_id);
+    if watches.is_empty() {
+        return;
+    }
     count(&core.counters.pushed_events);
     #[cfg(test)]
     core.record.faults.strike_push();
     core.feed.pushed(output.timestamp);
-    // A child that has just ended needs no news.
-    let _ = watch.send(News::Pushed(output)).await;
+    let copies = repeat_n(output, watches.len());
+    for (watch, output) in watches.into_iter().zip(copies) {
+        // A child that has just ended needs no news.
+        let _ = watch.send(News::Pushed(output)).await;
+    }
 }
 
 fn lost(core: &Rc<Core>, failure: &Failure, lived: Duration) {

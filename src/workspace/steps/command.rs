@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::start::Prepared;
 use crate::{
     CommandResult, ErrorKind, Failure,
-    messages::{CommandEvent, CommandOutput, Execute, ExecuteCommand, HoldUntil, Spec},
+    messages::{CommandEvent, CommandOutput, Execute, ExecuteCommand, HoldUntil, OnDrop, Spec},
     protocol::{CommandHead, EventId},
     workspace::{
+        backoff::Retry,
         core::Core,
         feed,
         step_queue::{Permit, Refused},
@@ -49,6 +50,8 @@ pub(crate) async fn execute(
             on_drop: prepared.command.on_drop,
             events: events.clone(),
             follow_output,
+            outlives: false,
+            from: None,
         };
         let result = watch(&core, &prepared.command, started, watching).await;
         if let (true, Ok(result)) = (may_be_superseded, &result)
@@ -89,8 +92,15 @@ pub(crate) async fn start_detached(
     loop {
         let started = prepared.start(&core, &caller).await?;
         let (id, head, may_be_superseded) = (started.id, started.head, started.may_be_superseded);
-        let watching =
-            Watching { caller: caller.clone(), on_drop: prepared.command.on_drop, events: None, follow_output: false };
+        let on_drop = prepared.command.on_drop;
+        let watching = Watching {
+            caller: caller.clone(),
+            on_drop,
+            events: None,
+            follow_output: false,
+            outlives: on_drop == OnDrop::Detach,
+            from: None,
+        };
         let watch = watch_in_background(&core, &prepared.command, started, watching);
         let superseded = if may_be_superseded { turns_out_superseded(&core, id).await } else { Ok(false) };
         if let Ok(true) = superseded {
@@ -137,11 +147,10 @@ fn watch_in_background(
 
 /// Reads what a command has written so far.
 pub(crate) async fn output(core: &Rc<Core>, id: EventId) -> Result<CommandOutput, Failure> {
-    let client = core.client()?;
+    let retry = Retry::new(core);
     let mut tries = 0;
     loop {
-        let mut assembly = Assembly::default();
-        feed::read_all(&client, id, |event| assembly.add(event)).await?;
+        let mut assembly = retry.until_answered(|| read_all(core, id)).await?;
         let mut output = CommandOutput { stdout: String::new(), stderr: String::new(), exit_code: None };
         while let Some(event) = assembly.release() {
             output.stdout.push_str(event.stdout.as_deref().unwrap_or_default());
@@ -150,7 +159,8 @@ pub(crate) async fn output(core: &Rc<Core>, id: EventId) -> Result<CommandOutput
         match assembly.progress() {
             Progress::Running if assembly.is_empty() => {
                 // Without any output the command may also be one that the server does not know.
-                client.bash_event(id).await.inspect_err(|failure| core.attendant.missed(core, id, failure))?;
+                let known = retry.until_answered(|| async { core.client()?.bash_event(id).await }).await;
+                known.inspect_err(|failure| core.attendant.missed(core, id, failure))?;
                 return Ok(output);
             }
             Progress::Running => return Ok(output),
@@ -167,6 +177,12 @@ pub(crate) async fn output(core: &Rc<Core>, id: EventId) -> Result<CommandOutput
             Progress::Contradiction(reason) => return Err(Failure::protocol(reason)),
         }
     }
+}
+
+async fn read_all(core: &Rc<Core>, id: EventId) -> Result<Assembly, Failure> {
+    let mut assembly = Assembly::default();
+    feed::read_all(&core.client()?, id, |event| assembly.add(event)).await?;
+    Ok(assembly)
 }
 
 /// A caller that never goes.

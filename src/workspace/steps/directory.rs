@@ -1,19 +1,28 @@
 use std::{
+    cell::Cell,
     io,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
-use super::{file::check_remote, helper};
+use super::{
+    fetch::{Fetch, Piece},
+    file::check_remote,
+    helper,
+    meter::Meter,
+    upload::deliver,
+};
 use crate::{
     Effect, ErrorKind, Failure, FileOperationResult,
     client::UploadBody,
     messages::{DirectoryDownload, DirectoryUpload},
     protocol::{BashOutput, EventId},
     workspace::{
+        backoff::Retry,
         core::Core,
         directory::{FromPieces, IntoPieces, Packed, Unpacked, measure, pack, unpack},
         shell,
@@ -37,45 +46,67 @@ const NO_DIRECTORY: i32 = 96;
 /// Copies a directory into the sandbox.
 pub(crate) async fn upload(core: &Rc<Core>, upload: DirectoryUpload) -> Result<FileOperationResult, Failure> {
     check_remote(&upload.destination)?;
-    let source = upload.source.clone();
-    let planned = blocking(&upload.source, move || measure(&source)).await?;
+    // What can not be read here fails before anything is sent.
+    plan(&upload.source).await?;
+    let retry = Retry::new(core);
     let folder = Folder::new();
-    let made = helper::run(core, format!("{}{}", folder.needs_tar(), folder.make())).await?;
+    let make = format!("{}{}", folder.needs_tar(), folder.make());
+    let made = retry.until_answered(|| helper::run(core, make.clone())).await?;
     check(&made, "make a folder in /tmp of the sandbox", &upload.destination)?;
-    let sent = send(core, &folder, &upload, planned).await;
+    let sent = send(core, &retry, &folder, &upload).await;
     folder.remove(core).await;
-    sent?;
+    let planned = sent?;
     Ok(FileOperationResult {
         success: true,
         source_path: upload.source.display().to_string(),
         destination_path: upload.destination,
         file_size: Some(planned.bytes),
         files: Some(planned.files),
+        sha256: None,
         error: None,
         trace: None,
     })
 }
 
-async fn send(core: &Rc<Core>, folder: &Folder, upload: &DirectoryUpload, planned: Packed) -> Result<(), Failure> {
+async fn plan(source: &Path) -> Result<Packed, Failure> {
+    let measured = source.to_owned();
+    blocking(source, move || measure(&measured)).await
+}
+
+async fn send(core: &Rc<Core>, retry: &Retry, folder: &Folder, upload: &DirectoryUpload) -> Result<Packed, Failure> {
+    let meter = Meter::new(upload.progress.clone(), false, retry);
+    let planned = Cell::new(Packed::default());
+    let body = || async {
+        planned.set(plan(&upload.source).await?);
+        let (size, meter) = (planned.get().size, meter.clone());
+        meter.begin(Some(size));
+        let body = UploadBody::pieces(packing(&upload.source), size, upload.source.display().to_string());
+        Ok(body.each(move |bytes| meter.moved(bytes)))
+    };
+    deliver(core, retry, &folder.archive(), body).await?;
+    meter.end();
+    let planned = planned.get();
+    let destination = shell::quote(&upload.destination);
+    let script =
+        folder.once("unpack", &format!("mkdir -p {destination} && tar -xpof {} -C {destination}", folder.archive()));
+    let patience = helper::PATIENCE + Duration::from_secs(planned.size / UNPACKED_PER_SECOND);
+    let unpacked = retry.until_answered(|| helper::run_within(core, script.clone(), patience)).await?;
+    check(&unpacked, "unpack the directory", &upload.destination)
+        .map_err(|failure| Failure { effect: Effect::MaybeSent, ..failure })?;
+    Ok(planned)
+}
+
+/// Packs a directory as fast as it is taken. It ends when nobody takes it any more.
+fn packing(source: &Path) -> mpsc::Receiver<Result<Bytes, Failure>> {
     let (pieces, taken) = mpsc::channel(PIECES);
-    let source = upload.source.clone();
-    let packing = spawn_blocking(move || {
+    let source = source.to_owned();
+    spawn_blocking(move || {
         let mut into = IntoPieces::new(pieces);
         if let Err(failure) = pack(&source, &mut into) {
             into.fail(failure);
         }
     });
-    let body = UploadBody::pieces(taken, planned.size, upload.source.display().to_string());
-    let uploaded = core.client()?.upload(&folder.archive(), body).await;
-    // It ends with the upload: nobody takes its pieces any more.
-    let _ = packing.await;
-    uploaded?;
-    let destination = shell::quote(&upload.destination);
-    let script = format!("mkdir -p {destination} && tar -xpof {} -C {destination}", folder.archive());
-    let patience = helper::PATIENCE + Duration::from_secs(planned.size / UNPACKED_PER_SECOND);
-    let unpacked = helper::run_within(core, script, patience).await?;
-    check(&unpacked, "unpack the directory", &upload.destination)
-        .map_err(|failure| Failure { effect: Effect::MaybeSent, ..failure })
+    taken
 }
 
 /// Copies a directory out of the sandbox.
@@ -86,14 +117,15 @@ pub(crate) async fn download(core: &Rc<Core>, download: DirectoryDownload) -> Re
     let folder = Folder::new();
     let source = shell::quote(&download.source);
     let script = format!(
-        "{}[ -d {source} ] || exit {NO_DIRECTORY}; {} && tar -C {source} -cf {} .",
+        "{}[ -d {source} ] || exit {NO_DIRECTORY}; {} || exit; {}",
         folder.needs_tar(),
         folder.make(),
-        folder.archive()
+        folder.once("pack", &format!("tar -C {source} -cf {} .", folder.archive()))
     );
-    let received = match helper::run_within(core, script, PACKING).await {
+    let retry = Retry::new(core);
+    let received = match retry.until_answered(|| helper::run_within(core, script.clone(), PACKING)).await {
         Ok(packed) => match check_packed(&packed, &download.source) {
-            Ok(()) => receive(core, &folder, &download.destination).await,
+            Ok(()) => receive(core, &retry, &folder, &download).await,
             Err(failure) => Err(failure),
         },
         Err(failure) => return Err(failure),
@@ -113,36 +145,49 @@ pub(crate) async fn download(core: &Rc<Core>, download: DirectoryDownload) -> Re
         destination_path: download.destination.display().to_string(),
         file_size: Some(bytes),
         files: Some(files),
+        sha256: None,
         error: None,
         trace: None,
     })
 }
 
-async fn receive(core: &Rc<Core>, folder: &Folder, destination: &Path) -> Result<Unpacked, Failure> {
-    let mut answer = core.client()?.download(&folder.archive(), None, None).await?;
-    let (pieces, taken) = mpsc::channel(PIECES);
-    let target = destination.to_owned();
-    let unpacking = spawn_blocking(move || unpack(FromPieces::new(taken), &target));
-    let mut fetched = Ok(());
-    while let Some(piece) = answer.chunk().await {
-        match piece {
-            // After its end mark an archive is filled up with zeros, which nobody takes.
-            Ok(piece) => {
-                if pieces.send(piece).await.is_err() {
-                    break;
-                }
-            }
-            Err(failure) => {
-                fetched = Err(failure);
-                break;
-            }
+async fn receive(
+    core: &Rc<Core>,
+    retry: &Retry,
+    folder: &Folder,
+    download: &DirectoryDownload,
+) -> Result<Unpacked, Failure> {
+    let archive = folder.archive();
+    let meter = Meter::new(download.progress.clone(), false, retry);
+    let mut fetch = Fetch::open(core, retry, &archive, meter.clone()).await?;
+    loop {
+        let (pieces, taken) = mpsc::channel(PIECES);
+        let target = download.destination.clone();
+        let unpacking = spawn_blocking(move || unpack(FromPieces::new(taken), &target));
+        let fetched = hand_on(&mut fetch, pieces).await;
+        let unpacked = unpacking.await.map_err(|error| broken(&download.destination, &error))?;
+        // What was unpacked of a stream that ended early is removed here.
+        if fetched? {
+            meter.end();
+            return unpacked;
         }
     }
-    drop(pieces);
-    let unpacked = unpacking.await.map_err(|error| broken(destination, &error))?;
-    // What was unpacked of a stream that ended early is removed here.
-    fetched?;
-    unpacked
+}
+
+/// Hands on what comes until it is whole. Returns whether it is, and not to be begun again.
+async fn hand_on(fetch: &mut Fetch<'_>, pieces: mpsc::Sender<Bytes>) -> Result<bool, Failure> {
+    while let Some(piece) = fetch.next().await? {
+        match piece {
+            Piece::Bytes(bytes) => {
+                // After its end mark an archive is filled up with zeros, which nobody takes.
+                if pieces.send(bytes).await.is_err() {
+                    return Ok(true);
+                }
+            }
+            Piece::Again => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// A folder of the sandbox for the archive, which only the server's user can enter.
@@ -158,7 +203,18 @@ impl Folder {
     }
 
     fn make(&self) -> String {
-        format!("mkdir -m 700 {}", self.0)
+        // A name that nobody can guess is a folder of ours, made by an earlier try.
+        format!("{{ [ -d {0} ] || mkdir -m 700 {0}; }}", self.0)
+    }
+
+    /// A script that is carried out once, however often it is sent; the others wait for its end and say the same.
+    fn once(&self, name: &str, script: &str) -> String {
+        format!(
+            "b={0}/{name}; if mkdir $b; then {{ {script}; }} 2>$b/said; echo $? >$b/code; mv $b/code $b/ended; \
+             else while [ -d $b ] && [ ! -e $b/ended ]; do sleep 0.1; done; fi 2>/dev/null; \
+             cat $b/said >&2 && exit $(cat $b/ended)",
+            self.0
+        )
     }
 
     fn archive(&self) -> String {

@@ -4,38 +4,25 @@ use std::{
     rc::Rc,
 };
 
-use tokio::{fs, io::AsyncWriteExt as _};
+use tokio::{
+    fs,
+    io::{AsyncSeekExt as _, AsyncWriteExt as _},
+};
 
+use super::{
+    fetch::{Fetch, Piece},
+    meter::Meter,
+    sum,
+};
 use crate::{
     ErrorKind, Failure, FileOperationResult,
-    client::{AgentClient, UploadBody},
-    messages::{FileDownload, FileUpload, UploadSource},
-    workspace::core::Core,
+    client::UploadBody,
+    messages::FileDownload,
+    workspace::{backoff::Retry, core::Core},
 };
 
 /// How many links are followed to a file, as many as Linux follows.
 const MOST_LINKS: u32 = 40;
-
-/// Writes a file of the sandbox.
-pub(crate) async fn upload(core: &Rc<Core>, upload: FileUpload) -> Result<FileOperationResult, Failure> {
-    check_remote(&upload.destination)?;
-    let (source_path, body) = match &upload.source {
-        UploadSource::Path(path) => (path.display().to_string(), open_source(path).await?),
-        UploadSource::Bytes(bytes) => ("<bytes>".to_owned(), UploadBody::bytes(bytes.clone())),
-    };
-    let size = body.size();
-    // The client has compared the size that the server reports, where it reports one.
-    core.client()?.upload(&upload.destination, body).await?;
-    Ok(FileOperationResult {
-        success: true,
-        source_path,
-        destination_path: upload.destination,
-        file_size: Some(size),
-        files: None,
-        error: None,
-        trace: None,
-    })
-}
 
 /// Opens a file of this machine to send it.
 pub(super) async fn open_source(path: &Path) -> Result<UploadBody, Failure> {
@@ -56,13 +43,14 @@ pub(super) async fn open_source(path: &Path) -> Result<UploadBody, Failure> {
 pub(crate) async fn download(core: &Rc<Core>, download: FileDownload) -> Result<FileOperationResult, Failure> {
     check_remote(&download.source)?;
     let target = resolve_target(&download.destination).await?;
-    let size = fetch(&core.client()?, &download.source, &target).await?;
+    let (size, sha256) = fetch(core, &download, &target).await?;
     Ok(FileOperationResult {
         success: true,
         source_path: download.source,
         destination_path: download.destination.display().to_string(),
         file_size: Some(size),
         files: None,
+        sha256,
         error: None,
         trace: None,
     })
@@ -96,19 +84,69 @@ async fn resolve_target(asked: &Path) -> Result<PathBuf, Failure> {
     refuse("there are too many links on the way to it")
 }
 
-async fn fetch(client: &AgentClient, source: &str, target: &Path) -> Result<u64, Failure> {
+/// Reads a file into another. Returns its size, and its SHA-256 where that was compared.
+async fn fetch(core: &Rc<Core>, download: &FileDownload, target: &Path) -> Result<(u64, Option<String>), Failure> {
+    let retry = Retry::new(core);
+    let meter = Meter::new(download.progress.clone(), download.sha256, &retry);
     // The answer's head comes first, so that a missing remote file leaves nothing here.
-    let mut answer = client.download(source, None, None).await?;
+    let mut fetch = Fetch::open(core, &retry, &download.source, meter.clone()).await?;
     let (mut file, temporary) = Temporary::beside(target).await?;
-    let mut size = 0;
-    while let Some(chunk) = answer.chunk().await {
-        let chunk = chunk?;
-        file.write_all(&chunk).await.map_err(|error| local(&temporary.path, &error))?;
-        size += chunk.len() as u64;
-    }
-    file.flush().await.map_err(|error| local(&temporary.path, &error))?;
+    let (size, sha256) = loop {
+        let size = fill(&mut fetch, &mut file).await.map_err(|failed| failed.at(&temporary.path))?;
+        let Some(sum) = meter.end() else { break (size, None) };
+        let there = sum::of_remote(core, &retry, &download.source, size).await?;
+        if there == sum {
+            break (size, Some(sum));
+        }
+        let reason =
+            format!("what came has another SHA-256 ({sum}) than the remote file ({there}): it may have changed");
+        retry.pause(Failure::cut_short(reason)).await?;
+        fetch.begin_again();
+    };
     file.sync_all().await.map_err(|error| local(&temporary.path, &error))?;
     temporary.place(target).await?;
+    Ok((size, sha256))
+}
+
+/// Why a file could not be filled.
+enum Failed {
+    There(Failure),
+    Here(io::Error),
+}
+
+impl Failed {
+    fn at(self, path: &Path) -> Failure {
+        match self {
+            Self::There(failure) => failure,
+            Self::Here(error) => local(path, &error),
+        }
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Here(error)
+    }
+}
+
+/// Writes what comes to a file. Returns how much it was.
+async fn fill(fetch: &mut Fetch<'_>, file: &mut fs::File) -> Result<u64, Failed> {
+    let mut size = file.stream_position().await?;
+    while let Some(piece) = fetch.next().await.map_err(Failed::There)? {
+        match piece {
+            Piece::Bytes(bytes) => {
+                file.write_all(&bytes).await?;
+                size += bytes.len() as u64;
+            }
+            Piece::Again => {
+                file.flush().await?;
+                file.set_len(0).await?;
+                file.rewind().await?;
+                size = 0;
+            }
+        }
+    }
+    file.flush().await?;
     Ok(size)
 }
 
@@ -131,6 +169,11 @@ impl Temporary {
     async fn place(mut self, target: &Path) -> Result<(), Failure> {
         fs::rename(&self.path, target).await.map_err(|error| local(target, &error))?;
         self.placed = true;
+        // The name is on the disk when the directory is. Where a directory can not be synchronised, there is no way to do better.
+        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if let Ok(directory) = fs::File::open(directory).await {
+            let _ = directory.sync_all().await;
+        }
         Ok(())
     }
 }

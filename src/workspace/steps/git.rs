@@ -3,10 +3,9 @@ use std::rc::Rc;
 use super::helper;
 use crate::{
     ErrorKind, Failure,
-    client::AgentClient,
     messages::{GitChanges, GitCommits, GitDiff},
     protocol::{self, GitChange, GitCommitPage},
-    workspace::{core::Core, shell},
+    workspace::{backoff::Retry, core::Core, shell},
 };
 
 /// A commit that exists nowhere. Asked for changes against it, a server refuses in a repository and finds nothing
@@ -16,15 +15,16 @@ const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 /// Lists the files that differ.
 pub(crate) async fn changes(core: &Rc<Core>, message: GitChanges) -> Result<Vec<GitChange>, Failure> {
     let path = resolve(core, &message.path)?;
-    let client = core.client()?;
-    let mut changes = client.git_changes(&path, message.reference.as_deref()).await?;
+    let retry = Retry::new(core);
+    let ask = || async { core.client()?.git_changes(&path, message.reference.as_deref()).await };
+    let mut changes = retry.until_answered(ask).await?;
     for change in &mut changes {
         if let Some(name) = unquote(&change.path) {
             change.path = name;
         }
     }
     if changes.is_empty() {
-        check_repository(core, &client, &path).await?;
+        check_repository(core, &retry, &path).await?;
     }
     Ok(changes)
 }
@@ -32,10 +32,10 @@ pub(crate) async fn changes(core: &Rc<Core>, message: GitChanges) -> Result<Vec<
 /// Compares a file.
 pub(crate) async fn diff(core: &Rc<Core>, message: GitDiff) -> Result<protocol::GitDiff, Failure> {
     let path = resolve(core, &message.path)?;
-    let client = core.client()?;
-    let diff = client.git_diff(&path, &message.base).await?;
+    let retry = Retry::new(core);
+    let diff = retry.until_answered(|| async { core.client()?.git_diff(&path, &message.base).await }).await?;
     if diff.modified.is_none() && diff.original.is_none() {
-        check_repository(core, &client, parent(&path)).await?;
+        check_repository(core, &retry, parent(&path)).await?;
     }
     Ok(diff)
 }
@@ -48,18 +48,20 @@ pub(crate) async fn commits(core: &Rc<Core>, message: GitCommits) -> Result<GitC
         return Err(Failure::invalid(format!("a limit of {limit} commits is out of range: give 1 to 200")));
     }
     let path = resolve(core, &message.path)?;
-    core.client()?.git_commits(&path, message.limit).await
+    Retry::new(core).until_answered(|| async { core.client()?.git_commits(&path, message.limit).await }).await
 }
 
 /// Settles whether a path that a server had nothing to say about is in a repository: its answer does not tell.
-async fn check_repository(core: &Rc<Core>, client: &AgentClient, path: &str) -> Result<(), Failure> {
-    match client.git_changes(path, Some(NO_COMMIT)).await {
+async fn check_repository(core: &Rc<Core>, retry: &Retry, path: &str) -> Result<(), Failure> {
+    let asked = retry.until_answered(|| async { core.client()?.git_changes(path, Some(NO_COMMIT)).await });
+    match asked.await {
         Err(Failure { kind: ErrorKind::Rejected { status: 400, .. }, .. }) => return Ok(()),
         // Servers that do not know the parameter answer as before.
         Ok(_) => {}
         Err(failure) => return Err(failure),
     }
-    let asked = helper::run(core, format!("LC_ALL=C git -C {} rev-parse --git-dir", shell::quote(path))).await?;
+    let script = format!("LC_ALL=C git -C {} rev-parse --git-dir", shell::quote(path));
+    let asked = retry.until_answered(|| helper::run(core, script.clone())).await?;
     if asked.exit_code == Some(0) {
         return Ok(());
     }

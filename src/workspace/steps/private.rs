@@ -3,13 +3,13 @@ use std::{collections::BTreeMap, rc::Rc};
 use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::helper;
+use super::{helper, upload::deliver};
 use crate::{
     ErrorKind, Failure,
     client::UploadBody,
     messages::{ExecuteCommand, Stdin},
     protocol::EventId,
-    workspace::{core::Core, shell},
+    workspace::{backoff::Retry, core::Core, shell},
 };
 
 /// A folder of the sandbox that only the server's user can enter, with what must not stand in a command's text.
@@ -28,13 +28,17 @@ impl PrivateFolder {
         if command.secret_env.is_empty() && command.stdin.is_none() {
             return Ok(None);
         }
-        let stdin = read_stdin(command.stdin.as_ref()).await?;
+        // What can not be read here fails before anything is sent.
+        let has_stdin = match &command.stdin {
+            Some(stdin) => open(stdin).await.map(|_| true)?,
+            None => false,
+        };
         let folder = Self {
             path: format!("/tmp/.wsfleet-{}.d", EventId::random()),
             has_env: !command.secret_env.is_empty(),
-            has_stdin: stdin.is_some(),
+            has_stdin,
         };
-        match folder.fill(core, &command.secret_env, stdin).await {
+        match folder.fill(core, &command.secret_env, command.stdin.as_ref()).await {
             Ok(()) => Ok(Some(folder)),
             Err(failure) => {
                 folder.remove(core).await;
@@ -48,22 +52,26 @@ impl PrivateFolder {
         &self,
         core: &Rc<Core>,
         env: &BTreeMap<String, SecretString>,
-        stdin: Option<UploadBody>,
+        stdin: Option<&Stdin>,
     ) -> Result<(), Failure> {
-        let made = helper::run(core, format!("mkdir -m 700 {}", self.path)).await?;
+        let retry = Retry::new(core);
+        // A name that nobody can guess is a folder of ours.
+        let make = format!("[ -d {0} ] || mkdir -m 700 {0}", self.path);
+        let made = retry.until_answered(|| helper::run(core, make.clone())).await?;
         if made.exit_code != Some(0) {
             let reason = made.stderr.unwrap_or_default();
             let detail = format!("cannot make a private folder in /tmp of the sandbox: {}", reason.trim());
             return Err(Failure::not_sent(ErrorKind::Rejected { status: 200, detail }));
         }
-        let client = core.client()?;
         if self.has_env {
             let exports: String =
                 env.iter().map(|(name, value)| format!("{}\n", shell::export(name, value.expose_secret()))).collect();
-            client.upload(&format!("{}/env", self.path), UploadBody::bytes(Bytes::from(exports))).await?;
+            let exports = Bytes::from(exports);
+            let body = || async { Ok(UploadBody::bytes(exports.clone())) };
+            deliver(core, &retry, &format!("{}/env", self.path), body).await?;
         }
         if let Some(stdin) = stdin {
-            client.upload(&format!("{}/stdin", self.path), stdin).await?;
+            deliver(core, &retry, &format!("{}/stdin", self.path), || open(stdin)).await?;
         }
         Ok(())
     }
@@ -90,10 +98,9 @@ impl PrivateFolder {
     }
 }
 
-async fn read_stdin(stdin: Option<&Stdin>) -> Result<Option<UploadBody>, Failure> {
+async fn open(stdin: &Stdin) -> Result<UploadBody, Failure> {
     match stdin {
-        None => Ok(None),
-        Some(Stdin::Bytes(bytes)) => Ok(Some(UploadBody::bytes(bytes.clone()))),
-        Some(Stdin::Path(path)) => super::file::open_source(path).await.map(Some),
+        Stdin::Bytes(bytes) => Ok(UploadBody::bytes(bytes.clone())),
+        Stdin::Path(path) => super::file::open_source(path).await,
     }
 }

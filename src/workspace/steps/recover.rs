@@ -11,17 +11,18 @@ use crate::{
     ErrorKind, Failure,
     client::UploadBody,
     protocol::{BashCommand, CommandHead},
-    workspace::{core::Core, feed, superseded::is_superseded},
+    workspace::{
+        backoff::{NEVER_ANSWERED, Waits},
+        core::Core,
+        feed,
+        superseded::is_superseded,
+    },
 };
 
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const WAITS: Waits = Waits { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 
 /// How long the fate of a command is looked into that nobody waits for any more.
 const HURRIED: Duration = Duration::from_secs(5);
-
-/// How long a command is looked for on a server that has never answered anything, or nothing but server errors.
-const NEVER_ANSWERED: Duration = Duration::from_secs(2);
 
 /// What became of a command whose start was not answered.
 pub(super) enum Recovered {
@@ -70,14 +71,14 @@ struct Retry<'a> {
     began: Instant,
     give_up: Instant,
     hurried: bool,
-    wait: Duration,
+    tries: u32,
 }
 
 impl<'a> Retry<'a> {
     fn new(core: &'a Rc<Core>, head: CommandHead, lost: &'a Failure, caller: &'a CancellationToken) -> Self {
         let began = Instant::now();
         let give_up = began + core.config.max_outage;
-        Self { core, head, lost, caller, began, give_up, hurried: false, wait: FIRST_WAIT }
+        Self { core, head, lost, caller, began, give_up, hurried: false, tries: 0 }
     }
 
     async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
@@ -97,15 +98,16 @@ impl<'a> Retry<'a> {
             if !failure.kind.is_transient() {
                 return Err(self.refused(failure));
             }
-            if Instant::now() + self.wait > self.give_up() {
+            let wait = WAITS.after(self.tries, &failure, fastrand::f64());
+            if Instant::now() + wait > self.give_up() {
                 return Err(if self.core.health.has_answered() {
                     self.unknown(&failure)
                 } else {
                     self.never_answered()
                 });
             }
-            actix_rt::time::sleep(self.wait.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
-            self.wait = (self.wait * 2).min(LONGEST_WAIT);
+            actix_rt::time::sleep(wait).await;
+            self.tries += 1;
         }
     }
 

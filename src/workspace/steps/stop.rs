@@ -3,12 +3,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
+
 use super::helper;
 use crate::{
     ErrorKind, Failure,
     protocol::{BashEvent, CommandHead, EventId},
     workspace::{
-        backoff::until_answered,
+        backoff::{Retry, Waits, until_answered},
         core::Core,
         shell,
         watch::{End, Settled, Started},
@@ -20,7 +22,7 @@ const ROUTE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long the stop is tried when the server can not be reached: a command that is not stopped may run for ever.
 const TRYING: Duration = Duration::from_secs(10);
-const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+const WAITS: Waits = Waits { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
 
 /// Ends a watched command's processes: by the server's stop route, which ends its shell, and by the stop script, which
 /// reaches those that the route leaves. A command that turns out to have ended by itself is left alone.
@@ -60,17 +62,17 @@ async fn stop_by_route(core: &Rc<Core>, id: EventId) -> Result<(), Failure> {
 
 /// Ends a command that may be watched here or not, also what its shell has left behind.
 pub(crate) async fn stop_command(core: &Rc<Core>, id: EventId) -> Result<(), Failure> {
-    if let Some(watch) = core.feed.watch_of(id)
-        && watch.send(End).await.is_ok()
-    {
+    let asked = core.feed.watches_of(id).into_iter().map(|watch| watch.send(End));
+    if join_all(asked).await.iter().any(Result::is_ok) {
         return Ok(());
     }
-    let route = stop_by_route(core, id).await;
+    let retry = Retry::new(core);
+    let route = retry.until_answered(|| stop_by_route(core, id)).await;
     match &route {
         Ok(()) | Err(Failure { kind: ErrorKind::NotFound { .. }, .. }) => {}
         Err(_) => return route,
     }
-    let head = match core.client()?.bash_event(id).await {
+    let head = match retry.until_answered(|| async { core.client()?.bash_event(id).await }).await {
         Ok(BashEvent::Command(command)) => CommandHead::strip(&command.command).map(|(head, _)| head),
         // As in the Python class, an unknown command is as good as a stopped one.
         Ok(_) | Err(Failure { kind: ErrorKind::NotFound { .. }, .. }) => return Ok(()),

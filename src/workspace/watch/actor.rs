@@ -28,7 +28,7 @@ use crate::{
         attendant,
         behalf::Behalf,
         core::{Core, count},
-        feed::{self, Reach, Want},
+        feed::{self, Reach, Want, WatchKey},
         push, steps,
         supervision::{CommandEnd, Guarded},
     },
@@ -56,6 +56,11 @@ const GIVE_UP_AFTER_FOLLOWER: Duration = Duration::from_secs(3);
 /// what the follower has got already is not sent again.
 pub(crate) struct CommandWatch {
     core: Rc<Core>,
+    key: WatchKey,
+    /// Whether the command was started before, by whomever.
+    attached: bool,
+    /// Whether the command goes on when the workspace ends.
+    outlives: bool,
     spec: Spec,
     started: Started,
     assembly: Assembly,
@@ -123,6 +128,10 @@ pub(crate) struct Watching {
     /// Closed when nobody is there any more, whether output is followed or not.
     pub(crate) events: Option<mpsc::Sender<CommandEvent>>,
     pub(crate) follow_output: bool,
+    /// Whether the command goes on when the workspace ends.
+    pub(crate) outlives: bool,
+    /// For a command that was started before, from which bytes of its streams on the output is wanted.
+    pub(crate) from: Option<[u64; 2]>,
 }
 
 /// Output events of this command, or the word that there are no more for now.
@@ -170,10 +179,15 @@ impl CommandWatch {
         watching: Watching,
     ) -> oneshot::Receiver<Result<CommandResult, Failure>> {
         let (reply, result) = oneshot::channel();
-        let command = started.clone();
+        let (command, key) = (started.clone(), core.feed.new_key());
+        let attached = watching.from.is_some();
+        let sink = Sink::new(spec.max_output, watching.events, watching.follow_output);
         let rest = Rc::new(Cell::new(None));
         let watch = Self {
-            sink: Sink::new(spec.max_output, watching.events, watching.follow_output),
+            sink: sink.from(watching.from.unwrap_or_default()),
+            key,
+            attached,
+            outlives: watching.outlives,
             core: core.clone(),
             spec,
             started,
@@ -181,7 +195,8 @@ impl CommandWatch {
             waiting_for_follower: false,
             ending: None,
             outage: Outage::default(),
-            reach: Reach::New,
+            // Searches that others share have moved past what was written before.
+            reach: if attached { Reach::Everything } else { Reach::New },
             rereads: 0,
             quiet_looks: 0,
             settled: Rc::default(),
@@ -193,12 +208,14 @@ impl CommandWatch {
             cutting: false,
             behalf: Behalf::current(),
         };
-        count(&core.counters.commands_started);
+        if !attached {
+            count(&core.counters.commands_started);
+        }
         let context = Context::new();
         let address = context.address();
         actix_rt::spawn(guard(core.clone(), command.id, Guarded::new(context, watch), rest));
         attendant::attend(core);
-        if core.feed.add(&command, address) {
+        if core.feed.add(key, &command, address) {
             actix_rt::spawn(feed::run(Rc::downgrade(core)));
         }
         result
@@ -220,7 +237,7 @@ impl CommandWatch {
             reach => reach,
         };
         let want = Want { at: Instant::now() + wait, slack: cadence::slack(wait), since, after_order, reach };
-        self.core.feed.want(self.started.id, want);
+        self.core.feed.want(self.key, want);
     }
 
     fn want_next(&self) {
@@ -440,7 +457,7 @@ impl CommandWatch {
             stopped: why == Some(Why::Stopped),
             raw_exit_code,
             command_id: self.started.id,
-            duration: self.started.at.elapsed(),
+            duration: self.duration(),
             stdout_bytes: stdout.total,
             stderr_bytes: stderr.total,
             truncated: stdout.truncated || stderr.truncated || !whole,
@@ -449,6 +466,14 @@ impl CommandWatch {
             trace: None,
         };
         self.settle(Ok(result), ctx);
+    }
+
+    /// How long the command took; of one that was attached to, by the server's clock where its end is known.
+    fn duration(&self) -> Duration {
+        match self.assembly.ended_at().filter(|_| self.attached) {
+            Some(ended) => Duration::try_from(ended.duration_since(self.started.server_time)).unwrap_or_default(),
+            None => self.started.at.elapsed(),
+        }
     }
 
     /// Whether the command had ended before it could be ended, which is told by the server's clock.
@@ -468,8 +493,10 @@ impl CommandWatch {
         // Whoever hears of the end finds no more work than goes on.
         drop(std::mem::take(&mut self.behalf));
         if let Some(reply) = self.reply.take() {
-            count(&self.core.counters.commands_finished);
-            self.core.record.ended(self.started.id, CommandEnd::from(&result));
+            if !self.attached {
+                count(&self.core.counters.commands_finished);
+                self.core.record.ended(self.started.id, CommandEnd::from(&result));
+            }
             // Nobody may be waiting any more, which is their choice.
             let _ = reply.send(result);
         }
@@ -487,8 +514,8 @@ impl CommandWatch {
 
     /// The workspace ends.
     fn closing(&mut self, ctx: &mut Context<Self>) {
-        if self.core.record.detaching.get() && self.ending.is_none() {
-            self.let_go("its workspace was removed; it runs on", ctx);
+        if (self.outlives || self.core.record.detaching.get()) && self.ending.is_none() {
+            self.let_go("its workspace has ended; it runs on", ctx);
         } else {
             self.end(Ending::stopped(Instant::now()), ctx);
         }
@@ -554,7 +581,7 @@ impl Actor for CommandWatch {
             let last = self.core.record.last_failure().unwrap_or_else(|| "it was stopped".to_owned());
             self.settle_unknown(format!("the actor that watched it ended unexpectedly: {last}"), ctx);
         }
-        self.core.feed.remove(self.started.id);
+        self.core.feed.remove(self.key);
         self.settled.token.cancel();
     }
 }

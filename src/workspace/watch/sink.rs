@@ -15,6 +15,10 @@ pub(super) struct Sink {
     /// Released, and not yet taken by the follower.
     pending: Vec<CommandEvent>,
     delivered: Rc<Delivered>,
+    /// From which byte of each stream on the output is wanted.
+    from: [u64; 2],
+    /// How much of each stream is yet to be left out before that.
+    before: [u64; 2],
     /// How much of each stream is not to be sent, since the follower got it before everything was read again.
     skip: [u64; 2],
 }
@@ -31,6 +35,13 @@ impl Delivered {
             bytes.set(bytes.get() + text.len() as u64);
         }
     }
+}
+
+/// A text without its first bytes, as many as there are yet to be left out. A character is kept whole.
+fn leave_out<'a>(bytes: &mut u64, text: &'a str) -> &'a str {
+    let out = usize::try_from(*bytes).unwrap_or(usize::MAX).min(text.len());
+    *bytes -= out as u64;
+    &text[text.floor_char_boundary(out)..]
 }
 
 const fn index(stream: OutputStream) -> usize {
@@ -50,14 +61,23 @@ impl Sink {
             events,
             pending: Vec::new(),
             delivered: Rc::default(),
+            from: [0; 2],
+            before: [0; 2],
             skip: [0; 2],
         }
+    }
+
+    /// Leaves out what comes before these bytes of the streams.
+    pub(super) fn from(mut self, from: [u64; 2]) -> Self {
+        (self.from, self.before) = (from, from);
+        self
     }
 
     /// Forgets all output, which will come again from the beginning. What the follower has got is not sent again.
     pub(super) fn begin_again(&mut self) {
         (self.stdout, self.stderr) = (Collector::new(self.bound), Collector::new(self.bound));
         self.pending.clear();
+        self.before = self.from;
         self.skip = [0, 1].map(|stream| self.delivered.0[stream].get());
     }
 
@@ -76,6 +96,7 @@ impl Sink {
         for (stream, text) in [(OutputStream::Stdout, event.stdout), (OutputStream::Stderr, event.stderr)] {
             let Some(text) = text.filter(|text| !text.is_empty()) else { continue };
             bytes += text.len() as u64;
+            let Some(text) = self.wanted(stream, text) else { continue };
             if self.follow_output {
                 let fresh = self.fresh(stream, &text);
                 if !fresh.is_empty() {
@@ -90,12 +111,19 @@ impl Sink {
         bytes
     }
 
+    /// The part of a text that is not before what is wanted.
+    fn wanted(&mut self, stream: OutputStream, mut text: String) -> Option<String> {
+        let before = &mut self.before[index(stream)];
+        if *before > 0 {
+            let kept = leave_out(before, &text).len();
+            text.drain(..text.len() - kept);
+        }
+        (!text.is_empty()).then_some(text)
+    }
+
     /// The part of a text that the follower has not got.
     fn fresh<'a>(&mut self, stream: OutputStream, text: &'a str) -> &'a str {
-        let skip = &mut self.skip[index(stream)];
-        let known = usize::try_from(*skip).unwrap_or(usize::MAX).min(text.len());
-        *skip -= known as u64;
-        &text[text.floor_char_boundary(known)..]
+        leave_out(&mut self.skip[index(stream)], text)
     }
 
     /// Sends what can be sent at once. Returns what the follower has no room for, with the way to it.
@@ -126,6 +154,10 @@ impl Sink {
         self.events = None;
         self.follow_output = false;
         let take = |collector: &mut Collector| std::mem::replace(collector, Collector::new(0)).finish();
-        (take(&mut self.stdout), take(&mut self.stderr))
+        let (mut stdout, mut stderr) = (take(&mut self.stdout), take(&mut self.stderr));
+        // What was left out was written all the same.
+        stdout.total += self.from[0] - self.before[0];
+        stderr.total += self.from[1] - self.before[1];
+        (stdout, stderr)
     }
 }
