@@ -94,6 +94,8 @@ impl Fields {
                 timeout: self.timeout.number("timeout")?.unwrap_or_else(default_timeout),
                 id: self.id.parsed("id")?,
                 timestamp: self.timestamp.parsed("timestamp")?,
+                // Servers tell it with the answer to a start, and not in their log.
+                instance_id: None,
             }),
             "BashOutput" => BashEvent::Output(BashOutput {
                 id: self.id.parsed("id")?,

@@ -53,6 +53,7 @@ pub(crate) async fn attach(core: &Rc<Core>, message: Attach) -> Result<CommandRe
         server_time: command.timestamp,
         round_trip: Duration::ZERO,
         may_be_superseded: false,
+        instance: None,
     };
     let result = CommandWatch::spawn(core, spec, started, watching);
     if !has_ended {
