@@ -64,6 +64,7 @@ echo done
 LIVE = "output is an event 100 ms after it was written, and not only at the end or with each MiB"
 NAMES_AS_THEY_ARE = "the real one quotes names that are not ASCII, and turns the backslashes round"
 NO_PAGES = "no web page has any business with it"
+WHICH_START = "it says with the answer to a start which of its own starts it is"
 MEANT = {
     "start, output while running, stop, output": LIVE,
     "stop of a command that ignores TERM": LIVE,
@@ -78,6 +79,8 @@ MEANT = {
     "git_changes 'TMP/typechange'": "the real one refuses everything when a file has become a link",
     "git_changes 'TMP'": "all three of these, in the repositories below",
     "server info: keys and types": "it says what it is, and tells its starts apart by an instance_id",
+    "raw start whole float, unknown field": WHICH_START,
+    "raw start empty cwd": WHICH_START,
     "raw cors": NO_PAGES,
     "raw cors foreign": NO_PAGES,
     "raw preflight": NO_PAGES,
