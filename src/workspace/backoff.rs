@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     caller,
     core::{Core, count},
@@ -77,6 +79,8 @@ pub(super) struct Retry {
     since: Rc<Cell<Instant>>,
     tries: Cell<u32>,
     faults: Cell<u32>,
+    /// Cancelled when nobody wants the operation carried out any more, where that is told in this way too.
+    caller: Option<CancellationToken>,
 }
 
 impl Retry {
@@ -87,7 +91,13 @@ impl Retry {
             since: Rc::new(Cell::new(Instant::now())),
             tries: Cell::new(0),
             faults: Cell::new(0),
+            caller: None,
         }
+    }
+
+    /// The same for somebody who may cancel it and still wait for the answer.
+    pub(super) fn for_caller(core: &Rc<Core>, caller: &CancellationToken) -> Self {
+        Self { caller: Some(caller.clone()), ..Self::new(core) }
     }
 
     /// Lets the bound count from when a transfer last got on. What moves is to set it.
@@ -121,6 +131,7 @@ impl Retry {
         tokio::select! {
             () = actix_rt::time::sleep(wait) => {}
             () = caller::gone() => return Err(failure),
+            () = self.cancelled() => return Err(failure),
             () = self.core.closing.cancelled() => return Err(failure),
         }
         if self.core.health.check().is_err() {
@@ -129,6 +140,13 @@ impl Retry {
         self.tries.set(self.tries.get() + 1);
         count(&self.core.counters.retries);
         Ok(())
+    }
+
+    async fn cancelled(&self) {
+        match &self.caller {
+            Some(caller) => caller.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 
     fn bound(&self) -> Duration {
@@ -140,6 +158,7 @@ impl Retry {
     fn may_pass(&self, failure: &Failure) -> bool {
         if !failure.kind.is_transient()
             || caller::is_gone()
+            || self.caller.as_ref().is_some_and(CancellationToken::is_cancelled)
             || self.core.closing.is_cancelled()
             || self.core.health.check().is_err()
         {

@@ -88,8 +88,8 @@ async fn a_download_of_a_file_that_changed_begins_again(sandbox: &Sandbox) {
     proxy.spoil_next("/file/download", Fault::CutAnswer(3 * MIB));
     let (remote, begun) = (sandbox.path("remote"), Mutex::new(true));
     let change = move |progress: TransferProgress| {
-        if progress.done > 0 && std::mem::take(&mut *begun.lock().unwrap()) {
-            // In its place, as an editor does: what is being sent of the old one is sent to its end.
+        // The head of the answer has come, and the rest is not taken before this is done.
+        if progress.done == 0 && std::mem::take(&mut *begun.lock().unwrap()) {
             fs::write(remote.with_extension("new"), vec![7; 100_000]).unwrap();
             fs::rename(remote.with_extension("new"), &remote).unwrap();
         }
@@ -115,17 +115,23 @@ async fn an_upload_is_sent_again(sandbox: &Sandbox) {
     for (round, fault) in upload.into_iter().enumerate() {
         fs::write(sandbox.path("there"), "old").unwrap();
         proxy.spoil_next("/file/upload", fault);
-        if !sandbox.kind().is_embedded() {
-            // The answer to the command that puts it in place is lost, too.
-            proxy.spoil_next("/bash/execute_bash_command", Fault::DropAnswer);
-        }
         workspace.file_upload(sandbox.path("source"), sandbox.remote("there")).await.unwrap();
         assert!(pattern::same(&sandbox.path("source"), &sandbox.path("there")).unwrap(), "{fault:?}");
-        let each = if sandbox.kind().is_embedded() { 1 } else { 2 };
-        assert_eq!(retries(&workspace).await, each * (round as u64 + 1), "{fault:?}");
+        assert_eq!(retries(&workspace).await, round as u64 + 1, "{fault:?}");
+    }
+    // The command that puts it in place is lost, or its answer.
+    let quiet = || names(sandbox.directory()) == ["source", "there"];
+    assert!(crate::support::eventually(Duration::from_secs(10), quiet).await, "{:?}", names(sandbox.directory()));
+    for (round, fault) in [Fault::DropAnswer, Fault::CutRequest(10), Fault::AnswerInstead(504)].into_iter().enumerate()
+    {
+        fs::write(sandbox.path("there"), "old").unwrap();
+        proxy.spoil_next("/bash/execute_bash_command", fault);
+        let upload = FileUpload::new(sandbox.path("source"), sandbox.remote("there"));
+        workspace.ask(upload.with_placement(Placement::Moved)).await.unwrap();
+        assert!(pattern::same(&sandbox.path("source"), &sandbox.path("there")).unwrap(), "{fault:?}");
+        assert_eq!(retries(&workspace).await, round as u64 + 7, "{fault:?}");
     }
     // What the server wrote of tries whose answer was lost is removed while nobody waits for that.
-    let quiet = || names(sandbox.directory()) == ["source", "there"];
     assert!(crate::support::eventually(Duration::from_secs(10), quiet).await, "{:?}", names(sandbox.directory()));
 }
 

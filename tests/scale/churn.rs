@@ -128,13 +128,13 @@ impl Held {
 }
 
 /// An agent server in a process of its own, so that what this process holds is the runtime's.
-struct Agent {
+pub(crate) struct Agent {
     process: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Agent {
-    fn start(root: &Path) -> Self {
+    pub(crate) fn start(root: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wsfleet"));
         command.args(["agent", "--port", "0", "--root"]).arg(root);
         command.env_remove("SESSION_API_KEY").env("OH_SESSION_API_KEYS_0", "k1").env("OH_SESSION_API_KEYS_1", "k2");

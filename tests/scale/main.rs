@@ -3,8 +3,12 @@
 //! Every address of the loopback network is a workspace of its own, behind a stub that answers at once.
 
 mod churn;
+#[path = "../support/pattern.rs"]
+#[allow(dead_code)]
+mod pattern;
 #[path = "../support/stub.rs"]
 mod stub;
+mod transfers;
 
 use std::{
     collections::BTreeMap,

@@ -20,7 +20,7 @@ use crate::{
 /// Follows a command that was started before, by whomever.
 pub(crate) async fn attach(core: &Rc<Core>, message: Attach) -> Result<CommandResult, Failure> {
     let Attach { attach, caller, events } = message;
-    let retry = Retry::new(core);
+    let retry = Retry::for_caller(core, &caller);
     let command = find(core, &retry, attach.command_id).await?;
     let has_ended = async || feed::last_output(&core.client()?, command.id).await;
     let has_ended = retry.until_answered(has_ended).await?.is_some_and(|last| last.is_final());

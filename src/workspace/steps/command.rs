@@ -33,7 +33,7 @@ pub(crate) async fn execute(
 ) -> Result<CommandResult, Failure> {
     let Execute { command, caller, events, follow_output } = execute;
     let permit = core.turn(place, Some(&caller)).await?;
-    let prepared = Prepared::new(&core, command).await?;
+    let prepared = Prepared::new(&core, command, &caller).await?;
     let mut permit = Some(permit);
     loop {
         let started = prepared.start(&core, &caller).await?;
@@ -88,7 +88,7 @@ pub(crate) async fn start_detached(
 ) -> Result<EventId, Failure> {
     let caller = no_caller();
     let _permit = core.turn(place, Some(&caller)).await?;
-    let prepared = Prepared::new(&core, ExecuteCommand { max_output: 0, ..command }).await?;
+    let prepared = Prepared::new(&core, ExecuteCommand { max_output: 0, ..command }, &caller).await?;
     loop {
         let started = prepared.start(&core, &caller).await?;
         let (id, head, may_be_superseded) = (started.id, started.head, started.may_be_superseded);

@@ -1,7 +1,8 @@
-use std::{collections::BTreeMap, rc::Rc};
+use std::rc::Rc;
 
 use bytes::Bytes;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
+use tokio_util::sync::CancellationToken;
 
 use super::{helper, upload::deliver};
 use crate::{
@@ -24,7 +25,11 @@ pub(super) struct PrivateFolder {
 
 impl PrivateFolder {
     /// Makes the folder for a command that needs one.
-    pub(super) async fn for_command(core: &Rc<Core>, command: &ExecuteCommand) -> Result<Option<Self>, Failure> {
+    pub(super) async fn for_command(
+        core: &Rc<Core>,
+        command: &ExecuteCommand,
+        caller: &CancellationToken,
+    ) -> Result<Option<Self>, Failure> {
         if command.secret_env.is_empty() && command.stdin.is_none() {
             return Ok(None);
         }
@@ -38,7 +43,7 @@ impl PrivateFolder {
             has_env: !command.secret_env.is_empty(),
             has_stdin,
         };
-        match folder.fill(core, &command.secret_env, command.stdin.as_ref()).await {
+        match folder.fill(core, &Retry::for_caller(core, caller), command).await {
             Ok(()) => Ok(Some(folder)),
             Err(failure) => {
                 folder.remove(core).await;
@@ -48,13 +53,7 @@ impl PrivateFolder {
         }
     }
 
-    async fn fill(
-        &self,
-        core: &Rc<Core>,
-        env: &BTreeMap<String, SecretString>,
-        stdin: Option<&Stdin>,
-    ) -> Result<(), Failure> {
-        let retry = Retry::new(core);
+    async fn fill(&self, core: &Rc<Core>, retry: &Retry, command: &ExecuteCommand) -> Result<(), Failure> {
         // A name that nobody can guess is a folder of ours.
         let make = format!("[ -d {0} ] || mkdir -m 700 {0}", self.path);
         let made = retry.until_answered(|| helper::run(core, make.clone())).await?;
@@ -64,14 +63,17 @@ impl PrivateFolder {
             return Err(Failure::not_sent(ErrorKind::Rejected { status: 200, detail }));
         }
         if self.has_env {
-            let exports: String =
-                env.iter().map(|(name, value)| format!("{}\n", shell::export(name, value.expose_secret()))).collect();
+            let exports: String = command
+                .secret_env
+                .iter()
+                .map(|(name, value)| format!("{}\n", shell::export(name, value.expose_secret())))
+                .collect();
             let exports = Bytes::from(exports);
             let body = || async { Ok(UploadBody::bytes(exports.clone())) };
-            deliver(core, &retry, &format!("{}/env", self.path), body).await?;
+            deliver(core, retry, &format!("{}/env", self.path), body).await?;
         }
-        if let Some(stdin) = stdin {
-            deliver(core, &retry, &format!("{}/stdin", self.path), || open(stdin)).await?;
+        if let Some(stdin) = &command.stdin {
+            deliver(core, retry, &format!("{}/stdin", self.path), || open(stdin)).await?;
         }
         Ok(())
     }

@@ -75,11 +75,15 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) async fn new(core: &Rc<Core>, command: ExecuteCommand) -> Result<Self, Failure> {
+    pub(super) async fn new(
+        core: &Rc<Core>,
+        command: ExecuteCommand,
+        caller: &CancellationToken,
+    ) -> Result<Self, Failure> {
         check(&command)?;
         // The length of the text is known before the private folder is made, but for the folder's name.
         check_length(core, &text(core, &command, "", CommandHead::new(EventId::random())))?;
-        let folder = PrivateFolder::for_command(core, &command).await?;
+        let folder = PrivateFolder::for_command(core, &command, caller).await?;
         Ok(Self { command, folder })
     }
 
