@@ -312,7 +312,7 @@ mod tests {
             target in any::<Index>(), seed in any::<Index>(), edits in prop::collection::vec(edit(), 0..6), noise in prop::option::weighted(0.2, prop::collection::vec(any::<u8>(), 0..300)),
         ) {
             let target = target.get(TARGETS);
-            let bytes = noise.unwrap_or_else(|| edited(seed.get(target.seeds), &edits));
+            let bytes = noise.unwrap_or_else(|| edited(seed.get::<&[u8]>(target.seeds), &edits));
             (target.read)(&bytes);
         }
     }

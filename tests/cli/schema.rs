@@ -5,7 +5,7 @@ use std::{fs, process::Command, sync::LazyLock};
 use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::{Value, json};
 
-use crate::support::{Agent, Place};
+use crate::support::{Agent, Ended, Place};
 
 const SCHEMA: &str = include_str!("../../docs/events.schema.json");
 
@@ -64,12 +64,17 @@ impl Schema {
     }
 }
 
-/// Asserts of each line that is an event that it holds to the schema.
-#[track_caller]
-pub(crate) fn check(lines: &[Value]) {
-    for line in lines.iter().filter(|line| line.get("event").is_some()) {
-        CLOSED.check(line).unwrap_or_else(|error| panic!("{error}\n{line}"));
-        PUBLISHED.check(line).unwrap_or_else(|error| panic!("{error}\n{line}"));
+impl Ended {
+    /// The lines of stdout as JSON. Those that are events hold to the schema.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Vec<Value> {
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let lines: Vec<Value> = self.stdout.lines().map(parse).collect();
+        for line in lines.iter().filter(|line| line.get("event").is_some()) {
+            CLOSED.check(line).unwrap_or_else(|error| panic!("{error}\n{line}"));
+            PUBLISHED.check(line).unwrap_or_else(|error| panic!("{error}\n{line}"));
+        }
+        lines
     }
 }
 

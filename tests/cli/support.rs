@@ -118,15 +118,6 @@ impl Ended {
         }
         self
     }
-
-    /// The lines of stdout as JSON. Those that are events hold to the schema.
-    #[track_caller]
-    pub(crate) fn json(&self) -> Vec<serde_json::Value> {
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        let lines: Vec<_> = self.stdout.lines().map(parse).collect();
-        crate::schema::check(&lines);
-        lines
-    }
 }
 
 /// A `wsfleet agent` of its own process.
