@@ -70,11 +70,17 @@ impl Ended {
     pub(crate) fn json(&self) -> Vec<Value> {
         let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         let lines: Vec<Value> = self.stdout.lines().map(parse).collect();
-        for line in lines.iter().filter(|line| line.get("event").is_some()) {
-            CLOSED.check(line).unwrap_or_else(|error| panic!("{error}\n{line}"));
-            PUBLISHED.check(line).unwrap_or_else(|error| panic!("{error}\n{line}"));
-        }
+        check(&lines);
         lines
+    }
+}
+
+/// Asserts of each line that is an event that it holds to the schema.
+#[track_caller]
+fn check(lines: &[Value]) {
+    for line in lines.iter().filter(|line| line.get("event").is_some()) {
+        CLOSED.check(line).unwrap_or_else(|error| panic!("{error}\n{line}"));
+        PUBLISHED.check(line).unwrap_or_else(|error| panic!("{error}\n{line}"));
     }
 }
 
