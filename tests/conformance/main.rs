@@ -18,7 +18,7 @@ mod push;
 mod sandbox;
 mod secrets;
 #[path = "../support/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod support;
 mod timeouts;
 

@@ -1,0 +1,111 @@
+//! An agent server of this process with a directory of its own, a fleet, and a count of what there was before.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
+use workspace_fleet::{
+    Connection, Fleet, WorkspaceConfig,
+    agent::{AgentConfig, AgentHandle, AgentServer},
+    fleet::FleetStatus,
+};
+
+use crate::support::{eventually, held::Held, processes};
+
+/// How long an answer may take here. Long enough for a machine that has more to do.
+pub(crate) const ANSWER: Duration = Duration::from_millis(1500);
+
+/// Longer than any client here waits for an answer.
+pub(crate) const TOO_LONG: Duration = Duration::from_millis(2600);
+
+/// How long what has ended may take to be gone.
+const ENDING: Duration = Duration::from_secs(20);
+
+/// One test at a time: each takes all of the machine, and counts what the process holds.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
+pub(crate) struct Scene {
+    pub(crate) agent: AgentHandle,
+    pub(crate) fleet: Fleet,
+    pub(crate) root: TempDir,
+    before: Held,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Self {
+        let turn = turn().await;
+        let before = Held::now();
+        let root = tempfile::Builder::new().prefix("wsfleet-faults-").tempdir().unwrap();
+        let agent = AgentServer::spawn(AgentConfig::default().with_root(root.path())).unwrap();
+        let fleet = Fleet::builder().worker_threads(2).start().unwrap();
+        Self { agent, fleet, root, before, _turn: turn }
+    }
+
+    /// A new directory.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        let path = self.root.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    /// Waits until no command runs any more. Returns those that do.
+    pub(crate) async fn quiet(&self) -> Vec<String> {
+        eventually(ENDING, || processes::running_in(self.root.path()).is_empty()).await;
+        processes::running_in(self.root.path())
+    }
+
+    /// Ends the fleet, whose workspaces have been removed. Returns what is left that should not be.
+    pub(crate) async fn end(self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let status = self.fleet.status().await;
+        let mut left = FleetStatus::default();
+        left.totals = status.totals;
+        if status != left {
+            problems.push(format!("something runs, waits or is there: {status:?}"));
+        }
+        if status.totals.commands_started != status.totals.commands_finished {
+            problems.push(format!("commands were not watched to their end: {:?}", status.totals));
+        }
+        if tokio::time::timeout(ENDING, self.fleet.shutdown()).await.is_err() {
+            problems.push("the fleet does not end".to_owned());
+        }
+        self.agent.stop().await;
+        let before = self.before;
+        let same = || (Held::now().files, Held::now().threads) <= (before.files, before.threads);
+        if !eventually(ENDING, same).await {
+            problems.push(format!("files or threads are left: {before:?}, then {:?}: {:?}", Held::now(), files()));
+        }
+        problems
+    }
+}
+
+/// What the open files of this process are.
+fn files() -> Vec<PathBuf> {
+    std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).collect()
+}
+
+/// A workspace that reaches its server by way of this URL, and is not patient with it.
+pub(crate) fn impatient(name: &str, url: &str, folder: &Path) -> WorkspaceConfig {
+    let folder = folder.display().to_string();
+    let mut config = WorkspaceConfig::new(name, Connection::new(url).unwrap())
+        .with_default_cwd(&folder)
+        .with_working_dir(&folder)
+        .with_max_outage(Duration::from_secs(2));
+    config.limits.connect_timeout = ANSWER;
+    config.limits.answer_timeout = ANSWER;
+    config.limits.idle_timeout = ANSWER;
+    config
+}
+
+/// How often the command ran that appends to this file.
+pub(crate) fn runs(counter: &Path) -> usize {
+    std::fs::read_to_string(counter).unwrap_or_default().lines().count()
+}
