@@ -5,7 +5,7 @@ use std::time::Duration;
 use workspace_fleet::{Effect, ErrorKind, Operation as Kind, WorkspaceError};
 
 use crate::{
-    operations::{OPERATIONS, Operation, Route},
+    operations::{Ended, OPERATIONS, Operation, Route},
     scene::TOO_LONG,
     support::proxy::{Act, Fault, Part, Proxy, Stage},
 };
@@ -79,18 +79,18 @@ pub(crate) fn cells() -> Vec<Cell> {
         for time in [None, Some(MOMENT)] {
             put(Spot::Refused(time), true);
         }
-        for act in ACTS {
-            put(Spot::Connect(act), false);
+        for act in ACTS.iter().filter(|act| !is_silent(**act) || !operation.is_patient()) {
+            put(Spot::Connect(*act), false);
         }
-        for act in ALWAYS {
-            put(Spot::Connect(act), true);
+        for act in ALWAYS.iter().filter(|act| !is_silent(**act) || !operation.is_patient()) {
+            put(Spot::Connect(*act), true);
         }
         for (at, route) in operation.routes.iter().enumerate() {
             for stage in STAGES {
                 for act in acts(*route, stage) {
                     put(Spot::Request(*route, stage, act), false);
                 }
-                if at == 0 && !route.is_helper && stage != Stage::Idle && fits_stage(*route, stage) {
+                if at == 0 && !route.is_helper && matches!(stage, Stage::Undelivered | Stage::AnswerBody(_)) {
                     for act in ALWAYS {
                         put(Spot::Request(*route, stage, act), true);
                     }
@@ -117,12 +117,16 @@ fn acts(route: Route, stage: Stage) -> Vec<Act> {
         _ => &[],
     };
     let all = ACTS.iter().chain(more).copied();
-    // One look at how long a command of the runtime's own is waited for is enough: it takes half a minute.
-    all.filter(|act| !route.is_helper || stage == Stage::Unanswered || !takes_long(*act)).collect()
+    // One look at how long a command of the runtime's own is waited for is enough.
+    let bears = |act: &Act| match route.is_helper {
+        true => !is_silent(*act) || (stage == Stage::Unanswered && !route.is_patient),
+        false => true,
+    };
+    all.filter(bears).collect()
 }
 
-fn takes_long(act: Act) -> bool {
-    matches!(act, Act::Silence | Act::DeliverWhenGivenUp)
+fn is_silent(act: Act) -> bool {
+    matches!(act, Act::Silence | Act::DeliverWhenGivenUp | Act::DeliverLate(_))
 }
 
 impl Cell {
@@ -159,8 +163,22 @@ impl Cell {
         }
     }
 
+    /// Whether it does nothing but wait for an answer that does not come.
+    pub(crate) fn waits(&self) -> bool {
+        match self.spot {
+            Spot::Refused(_) => false,
+            Spot::Connect(act) | Spot::Request(_, _, act) => is_silent(act) || act == Act::Pause(TOO_LONG),
+        }
+    }
+
+    /// Whether it waits for a command of the runtime's own that says nothing.
     pub(crate) fn takes_long(&self) -> bool {
-        matches!(self.spot, Spot::Request(route, _, act) if route.is_helper && takes_long(act))
+        let has_helper = self.operation.routes.iter().any(|route| route.is_helper);
+        match self.spot {
+            Spot::Request(route, stage, act) => has_helper && is_silent(act) && (route.is_helper || stage == Stage::Idle),
+            Spot::Connect(act) => has_helper && is_silent(act),
+            Spot::Refused(_) => false,
+        }
     }
 
     /// How long one round may take.
@@ -173,20 +191,39 @@ impl Cell {
     }
 
     /// Whether an error would not be right.
-    pub(crate) fn must_succeed(&self, round: &'static Operation, number: usize) -> bool {
+    fn must_succeed(&self, round: &'static Operation, number: usize) -> bool {
         let (act, recovers, is_idle) = match self.spot {
             Spot::Refused(_) => return false,
+            // This may be heard before anything was sent, and then is told.
+            Spot::Connect(Act::Reset | Act::Close) => return false,
             Spot::Connect(act) => (act, round.routes[0].recovers, false),
             Spot::Request(route, stage, act) => (act, route.recovers, stage == Stage::Idle),
         };
         let is_harmless = matches!(act, Act::Pause(MOMENT) | Act::Throttle(..));
-        // What comes after an answer does not change it, and a start is made good wherever it meets a fault.
-        let is_over = is_idle && (number == 0 || round.routes[0].recovers);
+        // What comes after the last answer does not change it, but for a reset that may overtake it; and a start is made good
+        // wherever it meets a fault.
+        let is_last = number == 0 && round.routes.len() == 1 && act != Act::Reset;
+        let is_over = is_idle && (is_last || round.routes[0].recovers);
         is_harmless || is_over || (recovers && !self.always)
     }
 
+    /// Whether a round has ended as it may end; if not, what is wrong.
+    pub(crate) fn judge(&self, round: &'static Operation, number: usize, ended: &Ended) -> Result<(), String> {
+        match ended {
+            Ended::Right => Ok(()),
+            Ended::Wrong(wrong) => Err(format!("a wrong result: {wrong}")),
+            Ended::Error(error) if self.must_succeed(round, number) => Err(format!("an error: {error}")),
+            Ended::Error(error) => self.wrong(round, error).map_or(Ok(()), Err),
+        }
+    }
+
+    /// Whether an answer came too late although nothing held it up.
+    pub(crate) fn is_late(&self, ended: &Ended) -> bool {
+        matches!(ended, Ended::Error(WorkspaceError { kind: ErrorKind::Deadline { .. }, .. })) && !self.waits()
+    }
+
     /// What is wrong with an error, if anything is.
-    pub(crate) fn wrong(&self, round: &'static Operation, error: &WorkspaceError) -> Option<String> {
+    fn wrong(&self, round: &'static Operation, error: &WorkspaceError) -> Option<String> {
         let is_command = matches!(error.operation, Kind::ExecuteCommand | Kind::StartCommand);
         let expected = match &error.kind {
             // It says what it waited for.

@@ -1,6 +1,6 @@
 //! The fault matrix: every operation, every fault, every stage.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, time::{Duration, Instant}};
+use std::{collections::BTreeSet, fs, path::PathBuf, time::Instant};
 
 use futures::{StreamExt as _, stream};
 use workspace_fleet::Effect;
@@ -12,11 +12,8 @@ use crate::{
     support::{eventually, proxy::Proxy},
 };
 
-/// How many cells are tried at once.
-const AT_ONCE: usize = 64;
-
-/// How long what is over may take to be gone.
-const ENDING: Duration = Duration::from_secs(10);
+/// How many cells are tried at once, apart from those that do nothing but wait.
+const AT_ONCE: usize = 16;
 
 /// What a round came to, to be looked at once more when all is quiet.
 struct Played {
@@ -32,26 +29,31 @@ async fn every_operation_meets_every_fault_at_every_stage() {
     let scene = Scene::new().await;
     let fixtures = Fixtures::new(&scene, &scene.fleet).await;
     let chosen = cells().into_iter().filter(|cell| cell.name().contains(&only)).enumerate();
-    let (slow, quick): (Vec<_>, Vec<_>) = chosen.partition(|(_, cell)| cell.takes_long());
-    let count = slow.len() + quick.len();
+    let (waiting, quick): (Vec<_>, Vec<_>) = chosen.partition(|(_, cell)| cell.waits());
+    let count = waiting.len() + quick.len();
     let began = Instant::now();
     let play = |(number, cell)| play(&scene, &fixtures, number, cell);
-    // Those that do nothing but wait do so beside the others.
-    let (slow, quick) = futures::join!(
-        stream::iter(slow).map(play).buffer_unordered(usize::MAX).collect::<Vec<_>>(),
+    let (waiting, quick) = futures::join!(
+        stream::iter(waiting).map(play).buffer_unordered(8 * AT_ONCE).collect::<Vec<_>>(),
         stream::iter(quick).map(play).buffer_unordered(AT_ONCE).collect::<Vec<_>>(),
     );
-    let mut problems = Vec::new();
-    let mut rounds = Vec::new();
-    for (played, wrong) in slow.into_iter().chain(quick) {
-        rounds.extend(played);
-        problems.extend(wrong);
+    let (mut rounds, mut problems, mut replayed) = (Vec::new(), Vec::new(), 0);
+    for game in waiting.into_iter().chain(quick) {
+        rounds.extend(game.rounds);
+        problems.extend(game.problems);
+        if let Some(cell) = game.was_slow {
+            // On a machine that has more to do, an answer may come too late that was not held up. Alone it does not.
+            replayed += 1;
+            let game = play((count + replayed, cell)).await;
+            rounds.extend(game.rounds);
+            problems.extend(game.problems.into_iter().chain(game.was_slow.map(|cell| format!("{}: too slow", cell.name()))));
+        }
     }
     problems.extend(scene.quiet().await.into_iter().map(|process| format!("it runs still: {process}")));
     problems.extend(rounds.iter().filter_map(Played::look_back));
     let errors = rounds.iter().filter(|played| matches!(played.ended, Ended::Error(_))).count();
     println!(
-        "{count} cells, {} rounds in {:?}: {} right results, {errors} right errors, {} problems",
+        "{count} cells ({replayed} played again), {} rounds in {:?}: {} right results, {errors} right errors, {} problems",
         rounds.len(),
         began.elapsed(),
         rounds.len() - errors,
@@ -63,9 +65,23 @@ async fn every_operation_meets_every_fault_at_every_stage() {
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
 }
 
-/// Plays one cell. Returns what it came to, and what was wrong.
-async fn play(scene: &Scene, fixtures: &Fixtures, number: usize, cell: Cell) -> (Vec<Played>, Vec<String>) {
-    let proxy = Proxy::start(&scene.agent.url()).await.unwrap();
+/// A cell that was played.
+struct Game {
+    rounds: Vec<Played>,
+    problems: Vec<String>,
+    /// The cell, where an answer was late that nothing held up: how it would have ended is not known then.
+    was_slow: Option<Cell>,
+}
+
+impl Game {
+    fn problem(&mut self, cell: Cell, problem: impl std::fmt::Display) {
+        self.problems.push(format!("{}: {problem}", cell.name()));
+    }
+}
+
+/// Plays one cell.
+async fn play(scene: &Scene, fixtures: &Fixtures, number: usize, cell: Cell) -> Game {
+    let proxy = Proxy::start(&scene.url()).await.unwrap();
     cell.arm(&proxy).await;
     let name = format!("w{number}");
     let config = impatient(&name, &proxy.url(), scene.root.path()).with_push(cell.operation.push);
@@ -74,41 +90,44 @@ async fn play(scene: &Scene, fixtures: &Fixtures, number: usize, cell: Cell) -> 
         tokio::time::sleep(time).await;
         proxy.accept();
     }
-    let (mut played, mut problems) = (Vec::new(), Vec::new());
+    let mut game = Game { rounds: Vec::new(), problems: Vec::new(), was_slow: None };
     for (at, operation) in cell.rounds().into_iter().enumerate() {
         let folder = scene.folder(&format!("cell-{number}-{at}"));
         let bench = Bench { workspace: workspace.clone(), folder: folder.clone(), fixtures };
         let began = Instant::now();
         let Ok(ended) = tokio::time::timeout(cell.limit(), (operation.run)(&bench)).await else {
-            problems.push(format!("it takes longer than {:?}", cell.limit()));
+            game.problem(cell, format!("it takes longer than {:?}", cell.limit()));
             break;
         };
-        let wrong = match &ended {
-            Ended::Right => None,
-            Ended::Wrong(wrong) => Some(format!("a wrong result: {wrong}")),
-            Ended::Error(error) if cell.must_succeed(operation, at) => Some(format!("an error: {error}")),
-            Ended::Error(error) => cell.wrong(operation, error),
-        };
-        problems.extend(wrong.map(|wrong| format!("round {at}, after {:?}: {wrong}", began.elapsed())));
-        played.push(Played { cell: cell.name(), operation, folder, ended });
+        match cell.judge(operation, at, &ended) {
+            Ok(()) => {}
+            Err(_) if cell.is_late(&ended) => game.was_slow = Some(cell),
+            Err(wrong) => game.problem(cell, format!("round {at}, after {:?}: {wrong}", began.elapsed())),
+        }
+        game.rounds.push(Played { cell: cell.name(), operation, folder, ended });
     }
     if !matches!(cell.spot, Spot::Refused(_)) && proxy.spoilt() == 0 {
-        problems.push("the fault was never met".to_owned());
+        game.problem(cell, "the fault was never met");
     }
-    match tokio::time::timeout(cell.limit(), scene.fleet.remove(&name)).await {
-        Ok(removed) => removed.unwrap(),
-        Err(_) => problems.push("its workspace is not removed".to_owned()),
-    }
+    leave(scene, cell, &mut game, &name, &proxy).await;
     if workspace.observe().await.is_some() {
-        problems.push("its actor is there still".to_owned());
+        game.problem(cell, "its actor is there still");
     }
-    if !eventually(ENDING, || proxy.open() == 0).await {
-        problems.push(format!("{} connections are left", proxy.open()));
+    game
+}
+
+/// Removes a cell's workspace, and looks for what is left.
+async fn leave(scene: &Scene, cell: Cell, game: &mut Game, name: &str, proxy: &Proxy) {
+    match tokio::time::timeout(cell.limit(), scene.fleet.remove(name)).await {
+        Ok(removed) => removed.unwrap(),
+        Err(_) => game.problem(cell, "its workspace is not removed"),
     }
-    if tokio::time::timeout(ENDING, proxy.release()).await.is_err() {
-        problems.push("what was held is not delivered".to_owned());
+    if !eventually(cell.limit(), || proxy.open() == 0).await {
+        game.problem(cell, format!("{} connections are left", proxy.open()));
     }
-    (played, problems.into_iter().map(|problem| format!("{}: {problem}", cell.name())).collect())
+    if tokio::time::timeout(cell.limit(), proxy.release()).await.is_err() {
+        game.problem(cell, "what was held is not delivered");
+    }
 }
 
 impl Played {

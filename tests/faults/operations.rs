@@ -12,7 +12,7 @@ use workspace_fleet::{Connection, Fleet, Push, Workspace, WorkspaceConfig, Works
 
 use crate::{
     scene::Scene,
-    support::{eventually, pattern},
+    support::{eventually, pattern, processes},
 };
 
 /// How an operation ended.
@@ -43,14 +43,16 @@ pub(crate) struct Route {
     /// How many requests with this in their path the operation makes before it.
     pub(crate) skip: u32,
     pub(crate) has_body: bool,
-    /// Whether it is a command of the runtime's own, which is given half a minute.
+    /// Whether it is a command of the runtime's own, which is given more time than an answer.
     pub(crate) is_helper: bool,
+    /// Whether it is one that is given ten minutes, which is more than a test has.
+    pub(crate) is_patient: bool,
     /// Whether whatever happens to it once is made good, or done without.
     pub(crate) recovers: bool,
 }
 
 const fn get(path: &'static str) -> Route {
-    Route { path, skip: 0, has_body: false, is_helper: false, recovers: false }
+    Route { path, skip: 0, has_body: false, is_helper: false, is_patient: false, recovers: false }
 }
 
 const fn post(path: &'static str) -> Route {
@@ -68,6 +70,13 @@ pub(crate) struct Operation {
     pub(crate) is_command: bool,
     pub(crate) push: Push,
     pub(crate) run: for<'a> fn(&'a Bench) -> BoxFuture<'a, Ended>,
+}
+
+impl Operation {
+    /// Whether it has a request that is waited for as long as no test can wait.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.routes.iter().any(|route| route.is_patient)
+    }
 }
 
 const READ: Operation = Operation {
@@ -127,7 +136,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "directory_download",
-        routes: &[helper(0), get("/file/download"), Route { recovers: true, ..helper(1) }],
+        routes: &[Route { is_patient: true, ..helper(0) }, get("/file/download"), Route { recovers: true, ..helper(1) }],
         run: |bench| Box::pin(directory_download(bench)),
         ..READ
     },
@@ -167,7 +176,7 @@ pub(crate) struct Bench<'a> {
 impl Fixtures {
     pub(crate) async fn new(scene: &Scene, fleet: &Fleet) -> Self {
         let folder = scene.folder("fixtures");
-        let config = WorkspaceConfig::new("direct", Connection::new(&scene.agent.url()).unwrap())
+        let config = WorkspaceConfig::new("direct", Connection::new(&scene.url()).unwrap())
             .with_default_cwd(folder.display().to_string());
         let direct = fleet.add(config).await.unwrap();
         let ended = direct.start_command("seq 1 30000; exit 4").await.unwrap();
@@ -271,15 +280,19 @@ async fn output(bench: &Bench<'_>) -> Ended {
 
 async fn stop(bench: &Bench<'_>) -> Ended {
     let direct = &bench.fixtures.direct;
-    let command = ExecuteCommand::new("sleep 100 & sleep 100").with_cwd(text(&bench.folder)).with_timeout(None);
+    let pids = bench.folder.join("pids");
+    let command = ExecuteCommand::new("sleep 100 & echo $$ $! >pids; wait");
+    let command = command.with_cwd(text(&bench.folder)).with_timeout(None);
     let id = direct.start_command(command).await.unwrap();
+    let begun = || fs::read_to_string(&pids).is_ok_and(|pids| pids.ends_with('\n'));
+    assert!(eventually(Duration::from_secs(10), begun).await, "it does not begin");
     let stopped = bench.workspace.stop_command(id).await;
-    let runs = || crate::support::processes::running_in(&bench.folder);
+    let left = || fs::read_to_string(&pids).unwrap().split_whitespace().any(processes::runs);
     // What was stopped has ended, within the second that it has from TERM to KILL.
-    let ended = eventually(Duration::from_secs(4), || stopped.is_err() || runs().is_empty()).await;
-    let left = runs();
+    let ended = eventually(Duration::from_secs(4), || stopped.is_err() || !left()).await;
     direct.stop_command(id).await.unwrap();
-    Ended::of(stopped, |()| if ended { Ok(()) } else { Err(format!("still there: {left:?}")) })
+    fs::remove_file(&pids).unwrap();
+    Ended::of(stopped, |()| if ended { Ok(()) } else { Err("some of it runs still".to_owned()) })
 }
 
 async fn upload(bench: &Bench<'_>) -> Ended {

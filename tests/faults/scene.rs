@@ -1,25 +1,24 @@
-//! An agent server of this process with a directory of its own, a fleet, and a count of what there was before.
+//! An agent server with a directory of its own, a fleet, and a count of what there was before.
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
-use workspace_fleet::{
-    Connection, Fleet, WorkspaceConfig,
-    agent::{AgentConfig, AgentHandle, AgentServer},
-    fleet::FleetStatus,
-};
+use workspace_fleet::{Connection, Fleet, WorkspaceConfig, fleet::FleetStatus};
 
-use crate::support::{eventually, held::Held, processes};
+use crate::support::{agent::Agent, eventually, held::Held, processes};
 
 /// How long an answer may take here. Long enough for a machine that has more to do.
-pub(crate) const ANSWER: Duration = Duration::from_millis(1500);
+pub(crate) const ANSWER: Duration = Duration::from_millis(2000);
 
 /// Longer than any client here waits for an answer.
-pub(crate) const TOO_LONG: Duration = Duration::from_millis(2600);
+pub(crate) const TOO_LONG: Duration = Duration::from_millis(3000);
+
+/// For how long nothing may begin that is taken to be over.
+const STILL: Duration = Duration::from_millis(500);
 
 /// How long what has ended may take to be gone.
 const ENDING: Duration = Duration::from_secs(20);
@@ -32,7 +31,7 @@ pub(crate) async fn turn() -> MutexGuard<'static, ()> {
 }
 
 pub(crate) struct Scene {
-    pub(crate) agent: AgentHandle,
+    agent: Agent,
     pub(crate) fleet: Fleet,
     pub(crate) root: TempDir,
     before: Held,
@@ -44,9 +43,13 @@ impl Scene {
         let turn = turn().await;
         let before = Held::now();
         let root = tempfile::Builder::new().prefix("wsfleet-faults-").tempdir().unwrap();
-        let agent = AgentServer::spawn(AgentConfig::default().with_root(root.path())).unwrap();
+        let agent = Agent::start(root.path(), &[]);
         let fleet = Fleet::builder().worker_threads(2).start().unwrap();
         Self { agent, fleet, root, before, _turn: turn }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.agent.port)
     }
 
     /// A new directory.
@@ -56,10 +59,29 @@ impl Scene {
         path
     }
 
-    /// Waits until no command runs any more. Returns those that do.
+    /// Waits until no command has run for a while: what came late may begin late. Returns those that do not end.
     pub(crate) async fn quiet(&self) -> Vec<String> {
-        eventually(ENDING, || processes::running_in(self.root.path()).is_empty()).await;
-        processes::running_in(self.root.path())
+        let (began, mut since) = (Instant::now(), Instant::now());
+        loop {
+            let running = self.running();
+            if running.is_empty() && since.elapsed() > STILL {
+                return running;
+            }
+            if !running.is_empty() {
+                since = Instant::now();
+                if began.elapsed() > ENDING {
+                    return running;
+                }
+            }
+            tokio::time::sleep(STILL / 10).await;
+        }
+    }
+
+    fn running(&self) -> Vec<String> {
+        let mut running = processes::running_in(self.root.path());
+        // The agent server is where its commands are.
+        running.retain(|process| !process.starts_with(&format!("{}:", self.agent.id())));
+        running
     }
 
     /// Ends the fleet, whose workspaces have been removed. Returns what is left that should not be.
@@ -77,7 +99,7 @@ impl Scene {
         if tokio::time::timeout(ENDING, self.fleet.shutdown()).await.is_err() {
             problems.push("the fleet does not end".to_owned());
         }
-        self.agent.stop().await;
+        drop(self.agent);
         let before = self.before;
         let same = || (Held::now().files, Held::now().threads) <= (before.files, before.threads);
         if !eventually(ENDING, same).await {

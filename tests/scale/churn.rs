@@ -113,7 +113,7 @@ async fn workspaces_that_come_and_go_leave_nothing_behind() {
     let seconds = std::env::var("WSFLEET_CHURN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
     let cycles = (CYCLES_A_MINUTE * seconds / 60) as usize;
     let folder = TempDir::new().unwrap();
-    let agent = Agent::start(folder.path(), ["k1", "k2"]);
+    let agent = Agent::start(folder.path(), &["k1", "k2"]);
     let connection =
         |host: &str, key: &str| Connection::new(&format!("http://{host}:{}", agent.port)).unwrap().with_api_key(key);
     let scene = Arc::new(Scene {

@@ -12,16 +12,24 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts one whose commands run in `root`, and which accepts these keys.
-    pub(crate) fn start(root: &Path, keys: [&str; 2]) -> Self {
+    /// Starts one whose commands run in `root`, and which accepts these keys, or everybody where there are none.
+    pub(crate) fn start(root: &Path, keys: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wsfleet"));
         command.args(["agent", "--port", "0", "--root"]).arg(root);
-        command.env_remove("SESSION_API_KEY").env("OH_SESSION_API_KEYS_0", keys[0]).env("OH_SESSION_API_KEYS_1", keys[1]);
+        command.env_remove("SESSION_API_KEY");
+        for (number, key) in keys.iter().enumerate() {
+            command.env(format!("OH_SESSION_API_KEYS_{number}"), key);
+        }
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
         Self { process, port }
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 }
 

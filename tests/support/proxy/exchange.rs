@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    Shared,
+    Holding, Open, Shared,
     cable::reset,
     fault::{Act, Stage},
 };
@@ -29,11 +29,12 @@ enum End {
 /// Why the connection ends, if it does.
 type Next = Option<End>;
 
-pub(super) async fn serve(client: TcpStream, shared: &Arc<Shared>) {
+pub(super) async fn serve(client: TcpStream, open: Open) {
+    let shared = open.0.clone();
     let act = shared.script().for_connection();
     let Ok(upstream) = TcpStream::connect(&shared.upstream).await else { return };
-    let mut connection =
-        Connection { client: Side::new(client), upstream: Side::new(upstream), pace: None, shared: shared.clone() };
+    let (client, upstream) = (Side::new(client), Side::new(upstream));
+    let mut connection = Connection { client, upstream, pace: None, shared, open: Some(open) };
     if let Ok(End::Reset) = connection.run(act).await {
         connection.reset();
     }
@@ -46,6 +47,8 @@ struct Connection {
     /// How slowly it goes.
     pace: Option<(usize, Duration)>,
     shared: Arc<Shared>,
+    /// As long as the client is there.
+    open: Option<Open>,
 }
 
 struct Side {
@@ -142,11 +145,19 @@ impl Connection {
 
     /// Passes the answer on.
     async fn answer(&mut self, fault: Option<(Stage, Act)>) -> io::Result<Next> {
-        let answer = tokio::select! {
-            answer = Head::read(&mut self.upstream.read) => answer?,
-            () = self.client.closed() => return Ok(Some(End::Closed)),
+        let mut answer = Box::pin(Head::read(&mut self.upstream.read));
+        let read = tokio::select! {
+            read = &mut answer => read?,
+            () = self.client.closed() => {
+                // What the server was given it may carry out all the same.
+                let _holding = Holding::new(&self.shared);
+                self.open = None;
+                let _ = tokio::time::timeout(DELIVERING, answer).await;
+                return Ok(Some(End::Closed));
+            }
         };
-        let Some(answer) = answer else { return Ok(Some(End::Closed)) };
+        drop(answer);
+        let Some(answer) = read else { return Ok(Some(End::Closed)) };
         let mut begun = 0;
         match fault {
             Some((Stage::Unanswered, Act::Answer(status, retry_after))) => {
@@ -323,13 +334,11 @@ impl Connection {
 
     /// Delivers a request over a connection of its own.
     fn deliver_when(&self, request: Head, body: Vec<u8>, due: impl Future<Output = ()> + Send + 'static) {
-        let shared = self.shared.clone();
-        shared.held.send_modify(|held| *held += 1);
+        let holding = Holding::new(&self.shared);
         tokio::spawn(async move {
             due.await;
             // Whether a late request is carried out is the server's affair; that it had its chance is ours.
-            let _ = tokio::time::timeout(DELIVERING, deliver(&shared.upstream, &request, &body)).await;
-            shared.held.send_modify(|held| *held -= 1);
+            let _ = tokio::time::timeout(DELIVERING, deliver(&holding.0.upstream, &request, &body)).await;
         });
     }
 

@@ -243,6 +243,22 @@ async fn listen_again(address: SocketAddrV4) -> TcpListener {
     }
 }
 
+/// A request that the server has not answered yet.
+struct Holding(Arc<Shared>);
+
+impl Holding {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.held.send_modify(|held| *held += 1);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.0.held.send_modify(|held| *held -= 1);
+    }
+}
+
 /// An open connection of a client.
 struct Open(Arc<Shared>);
 
@@ -253,17 +269,19 @@ impl Drop for Open {
 }
 
 async fn serve(client: TcpStream, open: Open) {
-    let mut cuts = open.0.cuts.subscribe();
+    let shared = open.0.clone();
+    let mut cuts = shared.cuts.subscribe();
     let serving = async {
-        if open.0.raw {
-            cable::serve(client, &open.0).await;
+        if shared.raw {
+            cable::serve(client, &shared).await;
+            drop(open);
         } else {
-            exchange::serve(client, &open.0).await;
+            exchange::serve(client, open).await;
         }
     };
     tokio::select! {
         () = serving => {}
-        // The sender lives in `open`.
+        // The sender lives in `shared`.
         _ = cuts.changed() => {}
     }
 }
