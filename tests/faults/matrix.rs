@@ -8,7 +8,7 @@ use workspace_fleet::Effect;
 use crate::{
     cells::{Cell, Spot, cells},
     operations::{Bench, Ended, Fixtures, Operation},
-    scene::{Scene, impatient, runs},
+    scene::{Scene, alone, impatient, runs},
     support::{eventually, proxy::Proxy},
 };
 
@@ -23,8 +23,12 @@ struct Played {
     ended: Ended,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_operation_meets_every_fault_at_every_stage() {
+#[test]
+fn every_operation_meets_every_fault_at_every_stage() {
+    alone(matrix());
+}
+
+async fn matrix() {
     let only = std::env::var("WSFLEET_FAULT_CELLS").unwrap_or_default();
     let scene = Scene::new().await;
     let fixtures = Fixtures::new(&scene, &scene.fleet).await;
