@@ -184,7 +184,7 @@ impl Fixtures {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let file = folder.join("file");
-        pattern::file(&file, 200_000).unwrap();
+        pattern::file(&file, 30_000).unwrap();
         let directory = scene.folder("fixtures/directory/below");
         fs::copy(&file, directory.join("copy")).unwrap();
         fs::write(directory.join("small"), "small").unwrap();

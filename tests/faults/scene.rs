@@ -42,7 +42,7 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) async fn new() -> Self {
         let before = Held::now();
-        let root = tempfile::Builder::new().prefix("wsfleet-faults-").tempdir().unwrap();
+        let root = directory();
         let agent = Agent::start(root.path(), &[]);
         let fleet = Fleet::builder().worker_threads(2).start().unwrap();
         Self { agent, fleet, root, before }
@@ -108,6 +108,12 @@ impl Scene {
     }
 }
 
+/// A directory, in memory where there is such a place: removing thousands of small files takes longer on a disk than a test.
+fn directory() -> TempDir {
+    let prefix = "wsfleet-faults-";
+    TempDir::with_prefix_in(prefix, "/dev/shm").or_else(|_| TempDir::with_prefix(prefix)).unwrap()
+}
+
 /// What the open files of this process are.
 fn files() -> Vec<PathBuf> {
     std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).collect()
@@ -124,6 +130,11 @@ pub(crate) fn impatient(name: &str, url: &str, folder: &Path) -> WorkspaceConfig
     config.limits.answer_timeout = ANSWER;
     config.limits.idle_timeout = ANSWER;
     config
+}
+
+/// A number from the environment, for longer runs than the usual one.
+pub(crate) fn number(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
 }
 
 /// How often the command ran that appends to this file.
