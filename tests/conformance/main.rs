@@ -19,7 +19,7 @@ mod push;
 mod sandbox;
 mod secrets;
 #[path = "../support/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod support;
 mod timeouts;
 mod transfers;

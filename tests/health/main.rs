@@ -9,5 +9,5 @@ mod restart;
 mod servers;
 mod stopping;
 #[path = "../support/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod support;

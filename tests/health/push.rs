@@ -1,22 +1,18 @@
 //! Output that is pushed over the event socket, and what happens where it is not.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::{StreamExt as _, future::join_all};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
 use workspace_fleet::{
     Connection, Push, Snapshot, Workspace, WorkspaceConfig,
     agent::{AgentConfig, AgentHandle, AgentServer},
     messages::CommandEvent,
 };
 
-use crate::servers::{PATIENCE, workspace};
+use crate::{
+    servers::{PATIENCE, workspace},
+    support::proxy::Proxy,
+};
 
 fn agent() -> AgentHandle {
     AgentServer::spawn(AgentConfig::default()).unwrap()
@@ -32,38 +28,6 @@ async fn until(workspace: &Workspace, is: impl Fn(&Snapshot) -> bool) -> Snapsho
         }
         assert!(Instant::now() < give_up, "{snapshot:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// A way to a server that can be cut: all connections break, and the next ones get through.
-struct Cable {
-    url: String,
-    cut: Arc<watch::Sender<u32>>,
-}
-
-impl Cable {
-    async fn to(url: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (here, there) = (listener.local_addr().unwrap(), url.trim_start_matches("http://").to_owned());
-        let cut = Arc::new(watch::Sender::new(0));
-        let cuts = cut.clone();
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let (there, mut cut) = (there.clone(), cuts.subscribe());
-                tokio::spawn(async move {
-                    let mut server = TcpStream::connect(there).await.unwrap();
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-                        _ = cut.changed() => {}
-                    }
-                });
-            }
-        });
-        Self { url: format!("http://{here}"), cut }
-    }
-
-    fn cut(&self) {
-        self.cut.send_modify(|cuts| *cuts += 1);
     }
 }
 
@@ -134,8 +98,8 @@ async fn output_reaches_its_reader_within_200_ms() {
 #[tokio::test]
 async fn a_cut_socket_loses_and_doubles_nothing() {
     let agent = agent();
-    let cable = Cable::to(&agent.url()).await;
-    let (fleet, workspace) = workspace(&cable.url, |config| config.with_push(Push::Always)).await;
+    let cable = Proxy::cable(&agent.url()).await.unwrap();
+    let (fleet, workspace) = workspace(&cable.url(), |config| config.with_push(Push::Always)).await;
     let script = |name: usize| format!("for line in $(seq 60); do echo {name}-$line; sleep 0.05; done");
     let running = join_all((0..5).map(|name| workspace.execute_command(script(name))));
     let cutting = async {

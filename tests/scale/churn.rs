@@ -4,9 +4,6 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,6 +15,8 @@ use workspace_fleet::{
     Connection, ErrorKind, Fleet, WorkspaceConfig, WorkspaceError,
     messages::{CommandEvent, ExecuteCommand},
 };
+
+use crate::{agent::Agent, held::Held};
 
 /// So many cycles begin in a minute.
 const CYCLES_A_MINUTE: u32 = 2_000;
@@ -109,57 +108,12 @@ fn was_stopped(result: &Result<workspace_fleet::CommandResult, WorkspaceError>) 
     }
 }
 
-/// What this process holds.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    memory: u64,
-    files: usize,
-    threads: usize,
-}
-
-impl Held {
-    fn now() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap();
-        let memory =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
-        let count = |path: &str| fs::read_dir(path).unwrap().count();
-        Self { memory: memory.unwrap_or(0) << 10, files: count("/proc/self/fd"), threads: count("/proc/self/task") }
-    }
-}
-
-/// An agent server in a process of its own, so that what this process holds is the runtime's.
-pub(crate) struct Agent {
-    process: Child,
-    pub(crate) port: u16,
-}
-
-impl Agent {
-    pub(crate) fn start(root: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wsfleet"));
-        command.args(["agent", "--port", "0", "--root"]).arg(root);
-        command.env_remove("SESSION_API_KEY").env("OH_SESSION_API_KEYS_0", "k1").env("OH_SESSION_API_KEYS_1", "k2");
-        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
-        Self { process, port }
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        // It has no commands left that a kill would orphan: the test has counted them.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workspaces_that_come_and_go_leave_nothing_behind() {
     let seconds = std::env::var("WSFLEET_CHURN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
     let cycles = (CYCLES_A_MINUTE * seconds / 60) as usize;
     let folder = TempDir::new().unwrap();
-    let agent = Agent::start(folder.path());
+    let agent = Agent::start(folder.path(), &["k1", "k2"]);
     let connection =
         |host: &str, key: &str| Connection::new(&format!("http://{host}:{}", agent.port)).unwrap().with_api_key(key);
     let scene = Arc::new(Scene {

@@ -2,7 +2,11 @@
 //!
 //! Every address of the loopback network is a workspace of its own, behind a stub that answers at once.
 
+#[path = "../support/agent.rs"]
+mod agent;
 mod churn;
+#[path = "../support/held.rs"]
+mod held;
 #[path = "../support/pattern.rs"]
 #[allow(dead_code)]
 mod pattern;

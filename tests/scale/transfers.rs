@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{churn::Agent, pattern, watch};
+use crate::{agent::Agent, pattern, watch};
 
 /// The size when nothing else is said, in MiB.
 const USUAL: u64 = 256;
@@ -22,7 +22,7 @@ const GROWTH: u64 = 16 << 20;
 fn a_large_file_takes_no_more_memory_than_a_small_one() {
     let mib = std::env::var("WSFLEET_BIG_TRANSFER").ok().and_then(|text| text.parse().ok()).unwrap_or(USUAL);
     let folder = TempDir::new().unwrap();
-    let agent = Agent::start(folder.path());
+    let agent = Agent::start(folder.path(), &["k1"]);
     let small = there_and_back(&agent, folder.path(), 1 << 20);
     let large = there_and_back(&agent, folder.path(), mib << 20);
     for (way, small, large) in [("up", small.0, large.0), ("down", small.1, large.1)] {

@@ -7,5 +7,5 @@ mod removal;
 mod scene;
 mod status;
 #[path = "../support/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod support;

@@ -70,29 +70,23 @@ impl Head {
     }
 }
 
-/// Passes a body on as it is, at most `limit` bytes of it. Returns whether all of it went.
+/// Passes a body on as it is. Returns whether all of it came.
 pub(crate) async fn copy_body(
     length: Length,
     from: &mut (impl AsyncBufRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    limit: u64,
 ) -> io::Result<bool> {
     match length {
         Length::Bytes(bytes) => {
-            let copied = tokio::io::copy(&mut from.take(bytes.min(limit)), to).await?;
+            let copied = tokio::io::copy(&mut from.take(bytes), to).await?;
             to.flush().await?;
             Ok(copied == bytes)
         }
-        Length::Chunked => copy_chunks(from, to, limit).await,
+        Length::Chunked => copy_chunks(from, to).await,
     }
 }
 
-async fn copy_chunks(
-    from: &mut (impl AsyncBufRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
-    limit: u64,
-) -> io::Result<bool> {
-    let mut left = limit;
+async fn copy_chunks(from: &mut (impl AsyncBufRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> io::Result<bool> {
     loop {
         let mut line = Vec::new();
         if from.read_until(b'\n', &mut line).await? == 0 {
@@ -100,10 +94,6 @@ async fn copy_chunks(
         }
         let text = String::from_utf8_lossy(&line).trim().to_owned();
         let size = u64::from_str_radix(&text, 16).map_err(io::Error::other)?;
-        if size > left {
-            return Ok(false);
-        }
-        left -= size;
         to.write_all(&line).await?;
         // The chunk and the line break after it.
         tokio::io::copy(&mut from.take(size + 2), to).await?;
@@ -124,6 +114,6 @@ pub(crate) async fn request(method: &str, address: &str, path: &str, key: &str) 
         return Err(io::ErrorKind::UnexpectedEof.into());
     };
     let mut body = Vec::new();
-    copy_body(head.length(), &mut stream, &mut body, u64::MAX).await?;
+    copy_body(head.length(), &mut stream, &mut body).await?;
     Ok((head.status(), String::from_utf8_lossy(&body).into_owned()))
 }

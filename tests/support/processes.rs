@@ -23,6 +23,11 @@ pub(crate) fn with_environment(text: &str) -> Vec<u32> {
     processes().filter(has).filter_map(|pid| pid.parse().ok()).collect()
 }
 
+/// Whether a process of this number runs. One that has ended may wait to be reaped.
+pub(crate) fn runs(pid: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
 fn processes() -> impl Iterator<Item = String> {
     let entries = fs::read_dir("/proc").expect("/proc can be read");
     entries

@@ -24,6 +24,10 @@ const WAITS: Waits = Waits { first: Duration::from_millis(100), longest: Duratio
 /// How long the fate of a command is looked into that nobody waits for any more.
 const HURRIED: Duration = Duration::from_secs(5);
 
+/// How long a refusal, or an answer that makes no sense, has to last before it is believed: what spoilt the answer to the start
+/// may spoil the next one as well.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
+
 /// What became of a command whose start was not answered.
 pub(super) enum Recovered {
     /// It was started; `forbidden` when it was found only after its start had been forbidden.
@@ -72,13 +76,15 @@ struct Retry<'a> {
     give_up: Instant,
     hurried: bool,
     tries: u32,
+    /// Since when every answer was one that no wait would make better.
+    refused_since: Option<Instant>,
 }
 
 impl<'a> Retry<'a> {
     fn new(core: &'a Rc<Core>, head: CommandHead, lost: &'a Failure, caller: &'a CancellationToken) -> Self {
         let began = Instant::now();
         let give_up = began + core.config.max_outage;
-        Self { core, head, lost, caller, began, give_up, hurried: false, tries: 0 }
+        Self { core, head, lost, caller, began, give_up, hurried: false, tries: 0, refused_since: None }
     }
 
     async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
@@ -90,12 +96,15 @@ impl<'a> Retry<'a> {
             let give_up = self.give_up();
             let bound = give_up.saturating_duration_since(Instant::now());
             let failure = match actix_rt::time::timeout(bound, request()).await {
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => {
+                    self.refused_since = None;
+                    return Ok(answer);
+                }
                 Ok(Err(failure)) => failure,
                 Err(_) if !self.core.health.has_answered() => return Err(self.never_answered()),
                 Err(_) => return Err(self.unknown("no answer came in time")),
             };
-            if !failure.kind.is_transient() {
+            if self.is_to_be_believed(&failure) {
                 return Err(self.refused(failure));
             }
             let wait = WAITS.after(self.tries, &failure, fastrand::f64());
@@ -109,6 +118,17 @@ impl<'a> Retry<'a> {
             actix_rt::time::sleep(wait).await;
             self.tries += 1;
         }
+    }
+
+    /// Whether a failure will not pass.
+    fn is_to_be_believed(&mut self, failure: &Failure) -> bool {
+        if failure.kind.is_transient() {
+            self.refused_since = None;
+            return false;
+        }
+        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        let is_of_this_side = matches!(failure.kind, ErrorKind::InvalidInput { .. } | ErrorKind::Local { .. });
+        is_of_this_side || since.elapsed() >= REFUSAL_PATIENCE
     }
 
     /// Until when to try. A server that has answered before is given the whole time; one from which nothing but silence
