@@ -10,7 +10,7 @@ mod secrets;
 mod server;
 mod socket;
 #[path = "../support/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod support;
 mod tls;
 

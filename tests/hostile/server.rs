@@ -205,7 +205,7 @@ async fn serve(connection: TcpStream, shared: &Shared) {
     while let Ok(Some(head)) = Head::read(&mut connection).await {
         let mut body = Vec::new();
         if let Length::Bytes(_) = head.length()
-            && copy_body(head.length(), &mut connection, &mut body, u64::MAX).await.is_err()
+            && !copy_body(head.length(), &mut connection, &mut body).await.is_ok_and(|is_whole| is_whole)
         {
             return;
         }
