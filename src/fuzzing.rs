@@ -294,6 +294,12 @@ mod tests {
         bytes
     }
 
+    /// How many inputs are made, for all decoders together. More of them than anybody would wait for are asked for with
+    /// `WSFLEET_FUZZ_CASES`.
+    fn cases() -> u32 {
+        std::env::var("WSFLEET_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(8_000)
+    }
+
     #[test]
     fn what_makes_sense_is_read() {
         for target in TARGETS {
@@ -305,14 +311,14 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(8_000))]
+        #![proptest_config(ProptestConfig::with_cases(cases()))]
 
         #[test]
         fn whatever_is_read_is_borne(
             target in any::<Index>(), seed in any::<Index>(), edits in prop::collection::vec(edit(), 0..6), noise in prop::option::weighted(0.2, prop::collection::vec(any::<u8>(), 0..300)),
         ) {
             let target = target.get(TARGETS);
-            let bytes = noise.unwrap_or_else(|| edited(seed.get(target.seeds), &edits));
+            let bytes = noise.unwrap_or_else(|| edited(seed.get::<&[u8]>(target.seeds), &edits));
             (target.read)(&bytes);
         }
     }

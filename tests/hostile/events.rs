@@ -124,7 +124,7 @@ async fn events_of_others_are_nobodys_output_and_hold_up_nobody() {
         }
         // The first command is followed by somebody who does not read, and every answer tells of it.
         let first = commands.id(0);
-        let of = |order: u64| if order % 2 == 0 { &first } else { &stranger };
+        let of = |order: u64| if order.is_multiple_of(2) { &first } else { &stranger };
         let mut all: Vec<_> = (0..900).map(|order| output(of(order), 0, None, "x\n")).collect();
         let asked = ask.command().filter(|asked| *asked != first);
         all.extend(asked.map(|asked| output(asked, 0, Some(0), "mine\n")));
