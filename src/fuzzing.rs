@@ -294,6 +294,12 @@ mod tests {
         bytes
     }
 
+    /// How many inputs are made, for all decoders together. More of them than anybody would wait for are asked for with
+    /// `WSFLEET_FUZZ_CASES`.
+    fn cases() -> u32 {
+        std::env::var("WSFLEET_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(8_000)
+    }
+
     #[test]
     fn what_makes_sense_is_read() {
         for target in TARGETS {
@@ -305,7 +311,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(8_000))]
+        #![proptest_config(ProptestConfig::with_cases(cases()))]
 
         #[test]
         fn whatever_is_read_is_borne(
