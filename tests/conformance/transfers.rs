@@ -182,7 +182,10 @@ async fn reads_are_tried_again(sandbox: &Sandbox) {
     let (proxy, workspace) = proxied(sandbox).await;
     sandbox.output("git init -q repository; echo one >repository/file").await;
     let id = workspace.start_command("echo out; echo err >&2; exit 3").await.unwrap();
-    workspace.attach(id).result().await.unwrap();
+    // While it is watched, searches go on that would meet the faults in place of those that are asked for here.
+    while workspace.observe().await.unwrap().commands_finished == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let faults = [
         Fault::DropAnswer,
         Fault::AnswerInstead(502),

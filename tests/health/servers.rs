@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -113,6 +114,9 @@ pub(crate) async fn agent_at(port: u16) -> AgentHandle {
     }
 }
 
+/// What is answered, by the path that is asked for.
+type Answer = Box<dyn Fn(&str) -> String + Send + Sync>;
+
 /// Something that listens, and answers every request with this, or with nothing.
 pub(crate) struct Stub {
     pub(crate) url: String,
@@ -132,10 +136,21 @@ impl Stub {
             "HTTP/1.1 {status} Whatever\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{page}",
             page.len()
         );
-        Self::start(Some(answer)).await
+        Self::start(Some(Box::new(move |_: &str| answer.clone()))).await
     }
 
-    async fn start(answer: Option<String>) -> Self {
+    /// Answers each request with the JSON that this says for its path.
+    pub(crate) async fn telling(tell: impl Fn(&str) -> serde_json::Value + Send + Sync + 'static) -> Self {
+        let answer = move |path: &str| {
+            let body = tell(path).to_string();
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length";
+            format!("{head}: {}\r\n\r\n{body}", body.len())
+        };
+        Self::start(Some(Box::new(answer))).await
+    }
+
+    async fn start(answer: Option<Answer>) -> Self {
+        let answer = answer.map(Arc::<dyn Fn(&str) -> String + Send + Sync>::from);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = tokio::spawn(async move {
@@ -145,9 +160,13 @@ impl Stub {
                 connections.spawn(async move {
                     // The requests here are small and come in one piece.
                     let mut request = [0; 8192];
-                    while stream.read(&mut request).await.is_ok_and(|size| size > 0) {
+                    while let Ok(size) = stream.read(&mut request).await
+                        && size > 0
+                    {
                         let Some(answer) = &answer else { continue };
-                        if stream.write_all(answer.as_bytes()).await.is_err() {
+                        let text = String::from_utf8_lossy(&request[..size]);
+                        let path = text.split(' ').nth(1).unwrap_or_default();
+                        if stream.write_all(answer(path).as_bytes()).await.is_err() {
                             return;
                         }
                     }
