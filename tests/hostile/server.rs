@@ -155,7 +155,8 @@ pub(crate) async fn workspace(
     adapt: impl FnOnce(WorkspaceConfig) -> WorkspaceConfig,
 ) -> (Fleet, Workspace) {
     let fleet = Fleet::builder().worker_threads(1).start().unwrap();
-    let mut config = WorkspaceConfig::new("w", connection).with_max_outage(Duration::from_secs(1));
+    let config = WorkspaceConfig::new("w", connection).with_max_outage(Duration::from_secs(1));
+    let mut config = config.with_retry_for(Duration::from_secs(1));
     config.limits.answer_timeout = Duration::from_secs(2);
     config.limits.idle_timeout = Duration::from_secs(2);
     let workspace = fleet.add(adapt(config.with_push(Push::Never))).await.unwrap();
