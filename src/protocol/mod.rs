@@ -24,6 +24,7 @@ pub use file::{HomeReply, SubdirEntry, SubdirPage, Success, UploadReply};
 pub use git::{GitChange, GitChangeStatus, GitCommit, GitCommitPage, GitDiff};
 pub use head::{CommandHead, MARKER, SUPERSEDED_EXIT_CODE};
 pub use id::{EventId, InvalidEventId};
+#[cfg(feature = "agent")]
 pub(crate) use server::{ATOMIC_UPLOAD_CAPABILITY, PUSH_CAPABILITY};
 pub use server::{AliveReply, InitStatus, ReadyReply, ServerInfo};
 pub use trace::{BAGGAGE_HEADER, InvalidTrace, TRACEPARENT_HEADER, Trace, TraceParent};
