@@ -18,7 +18,11 @@ fn trace() -> Trace {
 async fn a_trace_travels_with_a_message() {
     let (address, seen) = serve(|_, mut peer| async move {
         while let Some(request) = peer.request().await {
-            let body = if request.line().contains("/upload") { r#"{"success":true,"file_size":1}"# } else { ALIVE };
+            let body = match request.line().split(' ').nth(1) {
+                Some(path) if path.contains("/upload") => r#"{"success":true,"file_size":1}"#,
+                Some("/server_info") => r#"{"uptime":1,"idle_time":0,"capabilities":["atomic_upload_v1"]}"#,
+                _ => ALIVE,
+            };
             peer.write(json(body)).await;
         }
     });
@@ -32,7 +36,7 @@ async fn a_trace_travels_with_a_message() {
     assert_eq!(upload.trace.as_deref(), Some(&trace()));
     let error = traced.git_changes("relative").await.unwrap_err();
     assert_eq!(error.trace.as_deref(), Some(&trace()));
-    // A handle without a trace sends none, also over the same connection.
+    // A handle without a trace sends none, also over the same connection. The server is asked only once what it can do.
     workspace.alive().await.unwrap();
     assert!(workspace.file_upload(vec![1], "/x").await.unwrap().trace.is_none());
 
@@ -41,6 +45,6 @@ async fn a_trace_travels_with_a_message() {
     };
     let sent = (Some(PARENT.to_owned()), Some("episode=17%2C%20b".to_owned()));
     let seen: Vec<_> = seen.borrow().iter().map(headers).collect();
-    assert_eq!(seen, [sent.clone(), sent, (None, None), (None, None)]);
+    assert_eq!(seen, [sent.clone(), sent.clone(), sent, (None, None), (None, None)]);
     fleet.shutdown().await;
 }
