@@ -128,7 +128,8 @@ pub(crate) fn impatient(name: &str, url: &str, folder: &Path) -> WorkspaceConfig
     let mut config = WorkspaceConfig::new(name, Connection::new(url).unwrap())
         .with_default_cwd(&folder)
         .with_working_dir(&folder)
-        .with_max_outage(3 * ANSWER);
+        .with_max_outage(3 * ANSWER)
+        .with_retry_for(3 * ANSWER);
     config.limits.connect_timeout = ANSWER;
     config.limits.answer_timeout = ANSWER;
     config.limits.idle_timeout = ANSWER;

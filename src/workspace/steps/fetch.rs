@@ -12,6 +12,7 @@ use crate::{
 /// A file of the sandbox that is read over as many requests as it takes.
 ///
 /// One that is cut goes on where it was, as long as the server says that the file is the same. Otherwise it begins again.
+/// What came last before the cut is not trusted, for it may be the words of whatever did the cutting, and is read again.
 pub(super) struct Fetch<'a> {
     core: &'a Rc<Core>,
     retry: &'a Retry,
@@ -20,7 +21,10 @@ pub(super) struct Fetch<'a> {
     answer: Option<Download>,
     /// The version that came so far, where the server names one that can be gone on with.
     version: Option<String>,
+    /// How much was handed on.
     got: u64,
+    /// What came last, until something comes after it.
+    held: Option<Bytes>,
     total: Option<u64>,
 }
 
@@ -40,7 +44,8 @@ impl<'a> Fetch<'a> {
         source: &'a str,
         meter: Rc<Meter>,
     ) -> Result<Self, Failure> {
-        let mut fetch = Self { core, retry, source, meter, answer: None, version: None, got: 0, total: None };
+        let mut fetch =
+            Self { core, retry, source, meter, answer: None, version: None, got: 0, held: None, total: None };
         while let Err(failure) = fetch.ask().await {
             retry.pause(failure).await?;
         }
@@ -57,23 +62,28 @@ impl<'a> Fetch<'a> {
                     Err(failure) => failure,
                 },
                 Some(answer) => match answer.chunk().await {
-                    Some(Ok(bytes)) => {
-                        self.got += bytes.len() as u64;
-                        self.meter.moved(&bytes);
-                        return Ok(Some(Piece::Bytes(bytes)));
-                    }
-                    None => return Ok(None),
+                    Some(Ok(bytes)) => match self.held.replace(bytes) {
+                        Some(bytes) => return Ok(Some(self.hand_on(bytes))),
+                        None => continue,
+                    },
+                    None => return Ok(self.held.take().map(|bytes| self.hand_on(bytes))),
                     Some(Err(failure)) => failure,
                 },
             };
-            self.answer = None;
+            (self.answer, self.held) = (None, None);
             self.retry.pause(failure).await?;
         }
     }
 
+    fn hand_on(&mut self, bytes: Bytes) -> Piece {
+        self.got += bytes.len() as u64;
+        self.meter.moved(&bytes);
+        Piece::Bytes(bytes)
+    }
+
     /// Throws away what came. The next piece is told to be the first.
     pub(super) fn begin_again(&mut self) {
-        (self.answer, self.version) = (None, None);
+        (self.answer, self.version, self.held) = (None, None, None);
     }
 
     /// Asks for what is missing. Returns whether it begins from the first byte although others had come.
