@@ -31,7 +31,8 @@ pub(super) fn failure(answer: &Refusal<'_>) -> Failure {
         404 if is_agent => ErrorKind::NotFound { detail },
         404 | 410 => ErrorKind::Gone { reason: gone(answer, is_agent, &detail) },
         405 | 501 if !is_agent => return no_agent(status, &detail),
-        429 | 500..=599 => {
+        // What a gateway says before it closes an idle connection may be read as the answer to the next request.
+        408 | 429 | 500..=599 => {
             let retry_after = answer.retry_after.and_then(|text| retry_after(text, Timestamp::now()));
             ErrorKind::ServerError { status, detail, retry_after }
         }
@@ -137,6 +138,7 @@ mod tests {
             (404, r#"{"error":"no route"}"#, "gone", Effect::NotSent),
             (404, "", "gone", Effect::NotSent),
             (410, detail, "gone", Effect::NotSent),
+            (408, "", "server_error", Effect::NotSent),
             (413, "", "rejected", Effect::NotSent),
             (422, detail, "rejected", Effect::NotSent),
             (429, "", "server_error", Effect::NotSent),

@@ -73,7 +73,7 @@ pub enum ErrorKind {
         /// How that is known.
         reason: String,
     },
-    /// The server failed or is too busy (5xx, 429).
+    /// The server failed or is too busy (5xx, 429), or had not got the whole request when it was tired of waiting (408).
     #[error("server error ({status}): {detail}")]
     ServerError {
         /// The HTTP status.

@@ -175,7 +175,9 @@ impl Cell {
     pub(crate) fn takes_long(&self) -> bool {
         let has_helper = self.operation.routes.iter().any(|route| route.is_helper);
         match self.spot {
-            Spot::Request(route, stage, act) => has_helper && is_silent(act) && (route.is_helper || stage == Stage::Idle),
+            Spot::Request(route, stage, act) => {
+                has_helper && is_silent(act) && (route.is_helper || stage == Stage::Idle)
+            }
             Spot::Connect(act) => has_helper && is_silent(act),
             Spot::Refused(_) => false,
         }

@@ -50,7 +50,9 @@ async fn matrix() {
             replayed += 1;
             let game = play((count + replayed, cell)).await;
             rounds.extend(game.rounds);
-            problems.extend(game.problems.into_iter().chain(game.was_slow.map(|cell| format!("{}: too slow", cell.name()))));
+            problems.extend(
+                game.problems.into_iter().chain(game.was_slow.map(|cell| format!("{}: too slow", cell.name()))),
+            );
         }
     }
     problems.extend(scene.quiet().await.into_iter().map(|process| format!("it runs still: {process}")));

@@ -1,1 +1,173 @@
-//! noise
+//! Healthy workspaces beside noisy ones: some whose commands flood, some that accept connections and never answer, and a
+//! follower that leaves its stream unread.
+//!
+//! `WSFLEET_NOISE_HEALTHY` (60), `WSFLEET_NOISE_STREAMING` (4) and `WSFLEET_NOISE_SILENT` (8) say how many there are,
+//! `WSFLEET_NOISE_BYTES` how much each flood writes in a second (500,000), and `WSFLEET_NOISE_PHASES` how often is measured
+//! with and without them (5).
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use tokio::task::JoinHandle;
+use workspace_fleet::{
+    CommandStream, Workspace,
+    fleet::raise_open_file_limit,
+    messages::{CommandEvent, ExecuteCommand},
+};
+
+use crate::{
+    scene::{Scene, alone, impatient, number},
+    support::{
+        agent::Agent,
+        memory::Peak,
+        proxy::{Act, Proxy},
+    },
+};
+
+/// How long one measurement takes.
+const PHASE: Duration = Duration::from_millis(1500);
+
+/// How often a healthy workspace is given a command.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// How much slower the slowest of a hundred commands may be beside noise.
+const RATIO: f64 = 1.5;
+
+/// What no measurement on a machine that does other things tells apart.
+const BLUR: Duration = Duration::from_millis(10);
+
+/// How much more memory the noise may take at its worst: what is on its way to those who read, and one stream that waits.
+const MEMORY: u64 = 96 << 20;
+
+#[test]
+fn noisy_neighbours_are_not_noticed() {
+    alone(neighbours());
+}
+
+async fn neighbours() {
+    raise_open_file_limit();
+    let scene = Scene::new().await;
+    // What floods has a server of its own: measured is the runtime, not a server that is shared.
+    let loud = Agent::start(scene.root.path(), &[]);
+    let silent = Proxy::start(&scene.url()).await.unwrap();
+    silent.spoil_connections(Act::Silence);
+    let healthy = workspaces(&scene, "healthy", number("WSFLEET_NOISE_HEALTHY", 60), &scene.url()).await;
+    let url = format!("http://127.0.0.1:{}", loud.port);
+    let streaming = workspaces(&scene, "streaming", number("WSFLEET_NOISE_STREAMING", 4), &url).await;
+    let unanswered = workspaces(&scene, "silent", number("WSFLEET_NOISE_SILENT", 8), &silent.url()).await;
+    let peak = Peak::begin();
+    // The first of each opens connections and is not counted.
+    measure(&healthy).await;
+    let mut ratios = Vec::new();
+    for _ in 0..number("WSFLEET_NOISE_PHASES", 5) {
+        let quiet = measure(&healthy).await;
+        let noise = Noise::begin(&streaming, &unanswered).await;
+        let noisy = measure(&healthy).await;
+        let read = noise.end().await;
+        assert!(read > 0, "nothing was streamed");
+        let ratio = noisy.as_secs_f64() / (quiet + BLUR).as_secs_f64();
+        println!("99 of 100: {quiet:?} without noise, {noisy:?} with {read} bytes of it");
+        ratios.push(ratio);
+    }
+    ratios.sort_by(f64::total_cmp);
+    let ratio = ratios[ratios.len() / 2];
+    println!("{ratio:.2} times as long, {} MiB of memory", peak.bytes() >> 20);
+    let mut problems = Vec::new();
+    if ratio > RATIO {
+        problems.push(format!("beside noise, 99 of 100 commands take {ratio:.2} times as long: {ratios:.2?}"));
+    }
+    if peak.bytes() > MEMORY {
+        problems.push(format!("{} MiB more memory are taken", peak.bytes() >> 20));
+    }
+    for workspace in healthy.into_iter().chain(streaming).chain(unanswered) {
+        scene.fleet.remove(workspace.name()).await.unwrap();
+    }
+    drop((silent, loud));
+    problems.extend(scene.end().await);
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+async fn workspaces(scene: &Scene, kind: &str, count: u64, url: &str) -> Vec<Workspace> {
+    let mut workspaces = Vec::new();
+    for at in 0..count {
+        let config = impatient(&format!("{kind}-{at}"), url, scene.root.path());
+        workspaces.push(scene.fleet.add(config).await.unwrap());
+    }
+    workspaces
+}
+
+/// Gives each workspace a command now and then, all of them at different times. Returns how long 99 of 100 took at most.
+async fn measure(workspaces: &[Workspace]) -> Duration {
+    let end = Instant::now() + PHASE;
+    let beats = workspaces.iter().zip(0u32..).map(|(workspace, at)| async move {
+        let mut next = Instant::now() + BEAT * at / workspaces.len() as u32;
+        let took = FuturesUnordered::new();
+        while next < end {
+            tokio::time::sleep_until(next.into()).await;
+            let began = Instant::now();
+            let running = workspace.execute_command("echo here");
+            took.push(tokio::spawn(async move {
+                assert_eq!(running.await.unwrap().stdout, "here\n");
+                began.elapsed()
+            }));
+            next += BEAT;
+        }
+        took.map(Result::unwrap).collect::<Vec<_>>().await
+    });
+    let mut took: Vec<Duration> = join_all(beats).await.into_iter().flatten().collect();
+    took.sort_unstable();
+    took[took.len() * 99 / 100]
+}
+
+/// What goes on beside the healthy.
+struct Noise {
+    readers: Vec<JoinHandle<u64>>,
+    unread: CommandStream,
+    stop: tokio_util::sync::CancellationToken,
+    unanswered: Vec<JoinHandle<()>>,
+}
+
+impl Noise {
+    async fn begin(streaming: &[Workspace], unanswered: &[Workspace]) -> Self {
+        let bytes = number("WSFLEET_NOISE_BYTES", 500_000);
+        let flood = format!("while :; do head -c {} /dev/zero | tr '\\0' x; sleep 0.1; done", bytes / 10);
+        let flood = ExecuteCommand::new(flood).with_timeout(None).with_max_output(0);
+        let stop = tokio_util::sync::CancellationToken::new();
+        let follow = |workspace: &Workspace| {
+            let (mut running, stop) = (workspace.follow_command(flood.clone()), stop.clone());
+            tokio::spawn(async move {
+                let mut read = 0;
+                loop {
+                    tokio::select! {
+                        () = stop.cancelled() => return read,
+                        event = running.next() => match event {
+                            Some(CommandEvent::Output { text, .. }) => read += text.len() as u64,
+                            Some(_) => {}
+                            None => return read,
+                        },
+                    }
+                }
+            })
+        };
+        let readers = streaming.iter().map(follow).collect();
+        let mut unread = streaming[0].follow_command(flood.clone());
+        let begun = unread.next().await;
+        assert!(matches!(begun, Some(CommandEvent::Started { .. })), "{begun:?}");
+        let ask = |workspace: &Workspace| {
+            let running = workspace.execute_command("true");
+            // How that ends is what the other tests look at.
+            tokio::spawn(async move { drop(running.await) })
+        };
+        Self { readers, unread, stop, unanswered: unanswered.iter().map(ask).collect() }
+    }
+
+    /// Ends it. Returns how much was streamed.
+    async fn end(self) -> u64 {
+        self.stop.cancel();
+        drop(self.unread);
+        for running in self.unanswered {
+            running.abort();
+        }
+        join_all(self.readers).await.into_iter().map(Result::unwrap).sum()
+    }
+}

@@ -8,7 +8,9 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use workspace_fleet::{Connection, Fleet, Push, Workspace, WorkspaceConfig, WorkspaceError, messages::ExecuteCommand, protocol::EventId};
+use workspace_fleet::{
+    Connection, Fleet, Push, Workspace, WorkspaceConfig, WorkspaceError, messages::ExecuteCommand, protocol::EventId,
+};
 
 use crate::{
     scene::Scene,
@@ -127,7 +129,12 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         ..READ
     },
     Operation { name: "file_upload", routes: &[post("/file/upload")], run: |bench| Box::pin(upload(bench)), ..READ },
-    Operation { name: "file_download", routes: &[get("/file/download")], run: |bench| Box::pin(download(bench)), ..READ },
+    Operation {
+        name: "file_download",
+        routes: &[get("/file/download")],
+        run: |bench| Box::pin(download(bench)),
+        ..READ
+    },
     Operation {
         name: "directory_upload",
         routes: &[helper(0), post("/file/upload"), helper(1), Route { recovers: true, ..helper(2) }],
@@ -136,7 +143,11 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "directory_download",
-        routes: &[Route { is_patient: true, ..helper(0) }, get("/file/download"), Route { recovers: true, ..helper(1) }],
+        routes: &[
+            Route { is_patient: true, ..helper(0) },
+            get("/file/download"),
+            Route { recovers: true, ..helper(1) },
+        ],
         run: |bench| Box::pin(directory_download(bench)),
         ..READ
     },

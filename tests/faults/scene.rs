@@ -116,7 +116,10 @@ fn directory() -> TempDir {
 
 /// What the open files of this process are.
 fn files() -> Vec<PathBuf> {
-    std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).collect()
+    std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .collect()
 }
 
 /// A workspace that reaches its server by way of this URL, and is not patient with it.
@@ -125,7 +128,7 @@ pub(crate) fn impatient(name: &str, url: &str, folder: &Path) -> WorkspaceConfig
     let mut config = WorkspaceConfig::new(name, Connection::new(url).unwrap())
         .with_default_cwd(&folder)
         .with_working_dir(&folder)
-        .with_max_outage(Duration::from_secs(2));
+        .with_max_outage(3 * ANSWER);
     config.limits.connect_timeout = ANSWER;
     config.limits.answer_timeout = ANSWER;
     config.limits.idle_timeout = ANSWER;
@@ -134,7 +137,8 @@ pub(crate) fn impatient(name: &str, url: &str, folder: &Path) -> WorkspaceConfig
 
 /// A number from the environment, for longer runs than the usual one.
 pub(crate) fn number(variable: &str, usual: u64) -> u64 {
-    std::env::var(variable).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+    std::env::var(variable)
+        .map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
 }
 
 /// How often the command ran that appends to this file.

@@ -73,7 +73,10 @@ async fn soak() {
     }
     let mut problems: Vec<String> = join_all(lanes).await.into_iter().flatten().collect();
     let (early, late, took) = (third.lock().unwrap().take().unwrap(), Held::now(), began.elapsed());
-    println!("{commands} commands in {took:?}, {} faults; {early:?} after a third, {late:?} at the end", proxy.spoilt());
+    println!(
+        "{commands} commands in {took:?}, {} faults; {early:?} after a third, {late:?} at the end",
+        proxy.spoilt()
+    );
     if late.memory > early.memory + MEMORY {
         problems.push(format!("memory grows: {early:?}, then {late:?}"));
     }

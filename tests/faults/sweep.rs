@@ -29,7 +29,10 @@ const CONTENT: &str = "0123456789abcdefghijklmnopqrstuvwxyz\n";
 /// An operation in a directory of its own, which gives the right result or an error. What is wrong otherwise is said.
 type Exchange = for<'a> fn(&'a Workspace, &'a Path) -> BoxFuture<'a, Result<Result<(), String>, WorkspaceError>>;
 
-fn execute<'a>(workspace: &'a Workspace, folder: &'a Path) -> BoxFuture<'a, Result<Result<(), String>, WorkspaceError>> {
+fn execute<'a>(
+    workspace: &'a Workspace,
+    folder: &'a Path,
+) -> BoxFuture<'a, Result<Result<(), String>, WorkspaceError>> {
     Box::pin(async move {
         let command = ExecuteCommand::new("echo ran >>counter; echo out; echo err >&2; exit 3");
         let result = workspace.execute_command(command.with_cwd(folder.display().to_string())).await?;
@@ -38,7 +41,10 @@ fn execute<'a>(workspace: &'a Workspace, folder: &'a Path) -> BoxFuture<'a, Resu
     })
 }
 
-fn download<'a>(workspace: &'a Workspace, folder: &'a Path) -> BoxFuture<'a, Result<Result<(), String>, WorkspaceError>> {
+fn download<'a>(
+    workspace: &'a Workspace,
+    folder: &'a Path,
+) -> BoxFuture<'a, Result<Result<(), String>, WorkspaceError>> {
     Box::pin(async move {
         let (there, here) = (folder.parent().unwrap().join("content"), folder.join("here"));
         let downloaded = workspace.file_download(there.display().to_string(), &here).await;
@@ -67,7 +73,8 @@ fn a_download_that_is_cut_after_any_byte_is_whole_or_an_error() {
         let sweep = Sweep { scene: Scene::new().await, exchange: download, runs: 0 };
         std::fs::write(sweep.scene.root.path().join("content"), CONTENT).unwrap();
         let wrong = |error: &WorkspaceError| {
-            let says = matches!(error.kind, ErrorKind::Unreachable { .. } | ErrorKind::Protocol { cut_short: true, .. });
+            let says =
+                matches!(error.kind, ErrorKind::Unreachable { .. } | ErrorKind::Protocol { cut_short: true, .. });
             let right = says && error.is_retryable() && error.effect != Effect::Done;
             (!right).then(|| format!("another error: {error:?}"))
         };

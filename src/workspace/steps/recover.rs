@@ -20,6 +20,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// How long the fate of a command is looked into that nobody waits for any more.
 const HURRIED: Duration = Duration::from_secs(5);
 
+/// How long a refusal, or an answer that makes no sense, has to last before it is believed: what spoilt the answer to the start
+/// may spoil the next one as well.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a command is looked for on a server that has never answered anything, or nothing but server errors.
 const NEVER_ANSWERED: Duration = Duration::from_secs(2);
 
@@ -71,13 +75,15 @@ struct Retry<'a> {
     give_up: Instant,
     hurried: bool,
     wait: Duration,
+    /// Since when every answer was one that no wait would make better.
+    refused_since: Option<Instant>,
 }
 
 impl<'a> Retry<'a> {
     fn new(core: &'a Rc<Core>, head: CommandHead, lost: &'a Failure, caller: &'a CancellationToken) -> Self {
         let began = Instant::now();
         let give_up = began + core.config.max_outage;
-        Self { core, head, lost, caller, began, give_up, hurried: false, wait: FIRST_WAIT }
+        Self { core, head, lost, caller, began, give_up, hurried: false, wait: FIRST_WAIT, refused_since: None }
     }
 
     async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
@@ -89,12 +95,15 @@ impl<'a> Retry<'a> {
             let give_up = self.give_up();
             let bound = give_up.saturating_duration_since(Instant::now());
             let failure = match actix_rt::time::timeout(bound, request()).await {
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => {
+                    self.refused_since = None;
+                    return Ok(answer);
+                }
                 Ok(Err(failure)) => failure,
                 Err(_) if !self.core.health.has_answered() => return Err(self.never_answered()),
                 Err(_) => return Err(self.unknown("no answer came in time")),
             };
-            if !failure.kind.is_transient() {
+            if self.is_to_be_believed(&failure) {
                 return Err(self.refused(failure));
             }
             if Instant::now() + self.wait > self.give_up() {
@@ -107,6 +116,17 @@ impl<'a> Retry<'a> {
             actix_rt::time::sleep(self.wait.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
             self.wait = (self.wait * 2).min(LONGEST_WAIT);
         }
+    }
+
+    /// Whether a failure will not pass.
+    fn is_to_be_believed(&mut self, failure: &Failure) -> bool {
+        if failure.kind.is_transient() {
+            self.refused_since = None;
+            return false;
+        }
+        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        let is_of_this_side = matches!(failure.kind, ErrorKind::InvalidInput { .. } | ErrorKind::Local { .. });
+        is_of_this_side || since.elapsed() >= REFUSAL_PATIENCE
     }
 
     /// Until when to try. A server that has answered before is given the whole time; one from which nothing but silence

@@ -166,7 +166,7 @@ async fn send(
         };
         let wait = match &failure {
             Failure {
-                kind: ErrorKind::ServerError { status: 429 | 503, retry_after, .. },
+                kind: ErrorKind::ServerError { status: 408 | 429 | 503, retry_after, .. },
                 effect: Effect::NotSent,
             } => retry_after.unwrap_or(BUSY_WAIT).mul_f64(1.0 + fastrand::f64() / 4.0),
             _ => return Err(failure),

@@ -362,11 +362,7 @@ async fn deliver(upstream: &str, request: &Head, body: &[u8]) -> io::Result<()> 
 }
 
 /// Sends bytes, slowly where a pace is given.
-async fn send(
-    to: &mut (impl AsyncWrite + Unpin),
-    mut bytes: &[u8],
-    pace: Option<(usize, Duration)>,
-) -> io::Result<()> {
+async fn send(to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8], pace: Option<(usize, Duration)>) -> io::Result<()> {
     let Some((at_a_time, between)) = pace else { return to.write_all(bytes).await };
     while !bytes.is_empty() {
         let (now, later) = bytes.split_at(at_a_time.min(bytes.len()));

@@ -70,7 +70,9 @@ impl Proxy {
 
     async fn run(upstream: &str, host: Ipv4Addr, raw: bool) -> io::Result<Self> {
         let listener = listen(SocketAddrV4::new(host, 0))?;
-        let SocketAddr::V4(address) = listener.local_addr()? else { return Err(io::ErrorKind::AddrNotAvailable.into()) };
+        let SocketAddr::V4(address) = listener.local_addr()? else {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        };
         let shared = Arc::new(Shared {
             upstream: upstream.trim_start_matches("http://").to_owned(),
             address,
