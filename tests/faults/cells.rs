@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use workspace_fleet::{Effect, ErrorKind, Operation as Kind, WorkspaceError};
+use workspace_fleet::{Effect, ErrorKind, Operation as Kind, Push, WorkspaceError};
 
 use crate::{
     operations::{Ended, OPERATIONS, Operation, Route},
-    scene::TOO_LONG,
+    scene::{ANSWER, TOO_LONG},
     support::proxy::{Act, Fault, Part, Proxy, Stage},
 };
 
@@ -58,6 +58,8 @@ const STAGES: [Stage; 7] = [
 pub(crate) enum Spot {
     /// Nobody listens, for so long or for ever.
     Refused(Option<Duration>),
+    /// In the middle of a command all connections end, and nobody listens for so long.
+    Away(Duration),
     /// A connection before it brings a request.
     Connect(Act),
     Request(Route, Stage, Act),
@@ -78,6 +80,9 @@ pub(crate) fn cells() -> Vec<Cell> {
         let mut put = |spot, always| cells.push(Cell { operation, spot, always });
         for time in [None, Some(MOMENT)] {
             put(Spot::Refused(time), true);
+        }
+        if operation.push == Push::Always {
+            put(Spot::Away(3 * MOMENT), true);
         }
         for act in ACTS.iter().filter(|act| !is_silent(**act) || !operation.is_patient()) {
             put(Spot::Connect(*act), false);
@@ -144,11 +149,28 @@ impl Cell {
     pub(crate) async fn arm(&self, proxy: &Proxy) {
         match self.spot {
             Spot::Refused(_) => proxy.refuse().await,
+            Spot::Away(_) => {}
             Spot::Connect(act) if self.always => proxy.spoil_connections(act),
             Spot::Connect(act) => proxy.spoil_connection(act),
             Spot::Request(route, stage, act) if self.always => proxy.spoil_all(route.path, Fault::At(stage, act)),
             Spot::Request(route, stage, act) => proxy.spoil_after(route.path, route.skip, Fault::At(stage, act)),
         }
+    }
+
+    /// Does what is to be done while the operation goes on.
+    pub(crate) async fn interfere(&self, proxy: &Proxy) {
+        let (before, away) = match self.spot {
+            Spot::Refused(Some(time)) => (time, Duration::ZERO),
+            Spot::Away(time) => (2 * MOMENT, time),
+            _ => return,
+        };
+        tokio::time::sleep(before).await;
+        if !away.is_zero() {
+            proxy.refuse().await;
+            proxy.cut();
+            tokio::time::sleep(away).await;
+        }
+        proxy.accept();
     }
 
     /// What is carried out: once more when a connection was spoilt that waits for the next request. A start is what must not
@@ -166,7 +188,7 @@ impl Cell {
     /// Whether it does nothing but wait for an answer that does not come.
     pub(crate) fn waits(&self) -> bool {
         match self.spot {
-            Spot::Refused(_) => false,
+            Spot::Refused(_) | Spot::Away(_) => false,
             Spot::Connect(act) | Spot::Request(_, _, act) => is_silent(act) || act == Act::Pause(TOO_LONG),
         }
     }
@@ -179,7 +201,7 @@ impl Cell {
                 has_helper && is_silent(act) && (route.is_helper || stage == Stage::Idle)
             }
             Spot::Connect(act) => has_helper && is_silent(act),
-            Spot::Refused(_) => false,
+            Spot::Refused(_) | Spot::Away(_) => false,
         }
     }
 
@@ -188,14 +210,21 @@ impl Cell {
         match (self.takes_long(), self.always) {
             (true, _) => Duration::from_secs(60),
             (false, true) => Duration::from_secs(30),
-            (false, false) => Duration::from_secs(15),
+            (false, false) => Duration::from_secs(40),
         }
+    }
+
+    /// How long a server is borne with that does not answer. Where one request alone is spoilt that is never used up, however
+    /// busy the machine is.
+    pub(crate) fn max_outage(&self) -> Duration {
+        if self.always { 3 * ANSWER } else { Duration::from_secs(30) }
     }
 
     /// Whether an error would not be right.
     fn must_succeed(&self, round: &'static Operation, number: usize) -> bool {
         let (act, recovers, is_idle) = match self.spot {
             Spot::Refused(_) => return false,
+            Spot::Away(_) => return true,
             // This may be heard before anything was sent, and then is told.
             Spot::Connect(Act::Reset | Act::Close) => return false,
             Spot::Connect(act) => (act, round.routes[0].recovers, false),
@@ -247,7 +276,7 @@ impl Cell {
     /// Whether a failure of this kind tells of what was done to the request.
     fn explains(&self, kind: &ErrorKind) -> bool {
         let act = match self.spot {
-            Spot::Refused(_) => return matches!(kind, ErrorKind::Unreachable { .. }),
+            Spot::Refused(_) | Spot::Away(_) => return matches!(kind, ErrorKind::Unreachable { .. }),
             Spot::Connect(act) | Spot::Request(_, _, act) => act,
         };
         match act {

@@ -90,18 +90,17 @@ async fn play(scene: &Scene, fixtures: &Fixtures, number: usize, cell: Cell) -> 
     let proxy = Proxy::start(&scene.url()).await.unwrap();
     cell.arm(&proxy).await;
     let name = format!("w{number}");
-    let config = impatient(&name, &proxy.url(), scene.root.path()).with_push(cell.operation.push);
+    let config = impatient(&name, &proxy.url(), scene.root.path())
+        .with_push(cell.operation.push)
+        .with_max_outage(cell.max_outage());
     let workspace = scene.fleet.add(config).await.unwrap();
-    if let Spot::Refused(Some(time)) = cell.spot {
-        tokio::time::sleep(time).await;
-        proxy.accept();
-    }
     let mut game = Game { rounds: Vec::new(), problems: Vec::new(), was_slow: None };
     for (at, operation) in cell.rounds().into_iter().enumerate() {
         let folder = scene.folder(&format!("cell-{number}-{at}"));
         let bench = Bench { workspace: workspace.clone(), folder: folder.clone(), fixtures };
         let began = Instant::now();
-        let Ok(ended) = tokio::time::timeout(cell.limit(), (operation.run)(&bench)).await else {
+        let run = async { futures::join!((operation.run)(&bench), cell.interfere(&proxy)).0 };
+        let Ok(ended) = tokio::time::timeout(cell.limit(), run).await else {
             game.problem(cell, format!("it takes longer than {:?}", cell.limit()));
             break;
         };
@@ -112,7 +111,7 @@ async fn play(scene: &Scene, fixtures: &Fixtures, number: usize, cell: Cell) -> 
         }
         game.rounds.push(Played { cell: cell.name(), operation, folder, ended });
     }
-    if !matches!(cell.spot, Spot::Refused(_)) && proxy.spoilt() == 0 {
+    if !matches!(cell.spot, Spot::Refused(_) | Spot::Away(_)) && proxy.spoilt() == 0 {
         game.problem(cell, "the fault was never met");
     }
     leave(scene, cell, &mut game, &name, &proxy).await;
