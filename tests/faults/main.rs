@@ -8,6 +8,7 @@ mod noise;
 mod operations;
 mod scene;
 mod soak;
+mod starts;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;
