@@ -96,7 +96,7 @@ async fn soak() {
 
 /// Runs one command, which has output and an exit code of its own.
 async fn one(workspace: &Workspace, at: usize, number: usize) -> Result<(), String> {
-    let lines = if number % 7 == 0 { 3_000 } else { 1 + number as u64 % 3 };
+    let lines = if number.is_multiple_of(7) { 3_000 } else { 1 + number as u64 % 3 };
     let command = format!("echo {number} >>ran-{at}; echo {number}; seq {lines} >&2; exit {}", number % 5);
     let result = workspace.execute_command(ExecuteCommand::new(command)).await.map_err(|error| error.to_string())?;
     let expected = (format!("{number}\n"), pattern::seq(1, lines), number as i32 % 5);

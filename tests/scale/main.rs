@@ -3,6 +3,7 @@
 //! Every address of the loopback network is a workspace of its own, behind a stub that answers at once.
 
 #[path = "../support/agent.rs"]
+#[allow(dead_code)]
 mod agent;
 mod churn;
 #[path = "../support/held.rs"]
