@@ -235,7 +235,9 @@ impl Cell {
         // wherever it meets a fault.
         let is_last = number == 0 && round.routes.len() == 1 && act != Act::Reset;
         let is_over = is_idle && (is_last || round.routes[0].recovers);
-        is_harmless || is_over || (recovers && !self.always)
+        // What a request made good says nothing of the next one over the same connection.
+        let is_first = number == 0 || !is_idle;
+        is_harmless || is_over || (recovers && is_first && !self.always)
     }
 
     /// Whether a round has ended as it may end; if not, what is wrong.
@@ -284,6 +286,12 @@ impl Cell {
                 // In the middle of an answer it is nothing but more bytes.
                 Spot::Request(_, Stage::AnswerHead | Stage::AnswerBody(_), _) => {
                     matches!(kind, ErrorKind::Protocol { .. } | ErrorKind::Unreachable { .. })
+                }
+                // Said before the request, with the end of the connection, it may be taken for that alone.
+                Spot::Connect(_) | Spot::Request(_, Stage::Idle, _)
+                    if matches!(kind, ErrorKind::Unreachable { .. }) =>
+                {
+                    true
                 }
                 _ => matches!(kind, ErrorKind::ServerError { status: told, .. } if *told == status),
             },

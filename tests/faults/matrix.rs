@@ -111,7 +111,9 @@ async fn play(scene: &Scene, fixtures: &Fixtures, number: usize, cell: Cell) -> 
         }
         game.rounds.push(Played { cell: cell.name(), operation, folder, ended });
     }
-    if !matches!(cell.spot, Spot::Refused(_) | Spot::Away(_)) && proxy.spoilt() == 0 {
+    let is_met = matches!(cell.spot, Spot::Refused(_) | Spot::Away(_)) || proxy.spoilt() > 0;
+    // What was late may have kept the operation from coming to it.
+    if !is_met && game.was_slow.is_none() {
         game.problem(cell, "the fault was never met");
     }
     leave(scene, cell, &mut game, &name, &proxy).await;

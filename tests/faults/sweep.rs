@@ -98,7 +98,7 @@ impl Sweep {
             points.flat_map(|(way, at)| [(way, at, Cut::Reset), (way, at, Cut::Close)]).collect()
         } else {
             let how = |at: u64| if at.is_multiple_of(4) { Cut::Reset } else { Cut::Close };
-            points.filter(|(_, at)| at % 2 == 0).map(|(way, at)| (way, at, how(at))).collect()
+            points.filter(|(_, at)| at.is_multiple_of(2)).map(|(way, at)| (way, at, how(at))).collect()
         };
         let (began, count) = (Instant::now(), cuts.len());
         let numbered = cuts.into_iter().enumerate();
