@@ -54,10 +54,20 @@ pub(super) async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
     waits: Waits,
     request: impl Fn() -> F,
 ) -> Result<T, Failure> {
+    until_settled(give_up, waits, ErrorKind::is_transient, request).await
+}
+
+/// The same where it is up to the caller which failures may pass.
+pub(super) async fn until_settled<T, F: Future<Output = Result<T, Failure>>>(
+    give_up: Instant,
+    waits: Waits,
+    may_pass: impl Fn(&ErrorKind) -> bool,
+    request: impl Fn() -> F,
+) -> Result<T, Failure> {
     let mut tries = 0;
     loop {
         match request().await {
-            Err(failure) if failure.kind.is_transient() => {
+            Err(failure) if may_pass(&failure.kind) => {
                 let wait = waits.after(tries, &failure, fastrand::f64());
                 if Instant::now() + wait >= give_up {
                     return Err(failure);

@@ -123,6 +123,16 @@ impl Attendant {
         }
     }
 
+    /// It could not be told whether the server is another. The next look is as good as the first.
+    fn doubt_again(&self, moved: bool) {
+        if moved {
+            self.moved.set(true);
+        } else {
+            self.identity.take();
+        }
+        self.look_soon();
+    }
+
     /// The server is reached in another way from now on.
     pub(crate) fn moved(&self) {
         self.moved.set(true);
@@ -264,19 +274,22 @@ fn learn(core: &Rc<Core>, info: &ServerInfo, asked: Instant) {
     let (moved, doubtful) = (attendant.moved.replace(false), attendant.doubtful.replace(false));
     let may_be_older = attendant.attached.replace(false)
         && core.feed.watched().iter().any(|watched| now.is_younger_than(watched.at, attendant.base));
-    let restarted = match &before {
+    let instance = info.instance_id.as_deref();
+    let watched = core.feed.watched();
+    let is_younger = || watched.iter().any(|watched| now.is_younger_than(watched.at, attendant.base));
+    let may_be_younger = || watched.iter().any(|watched| now.may_be_younger_than(watched.at, attendant.base));
+    let surely = match &before {
+        // One that starts fast may have taken the place of the one that started a command before either was asked.
+        _ if instance.is_some_and(|instance| core.feed.has_of_another(instance)) => true,
         _ if may_be_older => true,
         Some(before) => now.is_restart_of(before),
-        // Nothing to compare with; but no server has started what ran before it did. Looking into it does no harm.
-        None => core.feed.watched().iter().any(|watched| {
-            now.is_younger_than(watched.at, attendant.base)
-                || (doubtful && now.may_be_younger_than(watched.at, attendant.base))
-        }),
+        // Nothing to compare with; but no server has started what ran before it did.
+        None => is_younger(),
     };
-    // One that starts fast may have taken the place of the one that started a command before either was asked.
-    let restarted = restarted || info.instance_id.as_deref().is_some_and(|instance| core.feed.has_of_another(instance));
+    let is_known = instance.is_some_and(|instance| core.feed.has_only_of(instance));
+    let restarted = surely || (before.is_none() && doubtful && !is_known && may_be_younger());
     if restarted || moved {
-        restart::resolve(core, now, Reason { restarted, moved });
+        restart::resolve(core, now, Reason { restarted, surely, moved });
     }
 }
 

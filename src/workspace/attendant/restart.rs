@@ -16,7 +16,7 @@ use crate::{
     ErrorKind, Failure,
     protocol::{CommandHead, EventId},
     workspace::{
-        backoff::{Waits, until_answered},
+        backoff::{Waits, until_settled},
         core::Core,
         feed::{self, WatchedCommand},
         shell,
@@ -48,8 +48,10 @@ enum Trace {
 /// Why commands are looked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reason {
-    /// The server is another, or was started anew.
+    /// The server is another, or was started anew; or may be.
     pub(super) restarted: bool,
+    /// That is certain.
+    pub(super) surely: bool,
     /// It is reached in another way.
     pub(super) moved: bool,
 }
@@ -97,7 +99,7 @@ async fn settle(core: &Rc<Core>, suspects: Vec<WatchedCommand>, server: &Identit
         // The watches are told the same when they ask, and know how long to put up with it.
         Err(Failure { kind: ErrorKind::Unauthorized { .. } | ErrorKind::Gone { .. }, .. }) => return,
         // Nothing says that they were lost. It is tried again with the next look.
-        Err(_) if !reason.restarted => return core.attendant.moved.set(true),
+        Err(_) if !reason.surely => return core.attendant.doubt_again(reason.moved),
         Err(failure) => {
             let why = format!("its server restarted, and what it left could not be looked for ({failure})");
             for suspect in &suspects {
@@ -158,10 +160,15 @@ async fn give_up(core: &Rc<Core>, suspect: &WatchedCommand, failure: Failure) {
     }
 }
 
+/// What spoilt one answer may spoil the next one as well, and much depends on what is found.
+const fn may_pass(kind: &ErrorKind) -> bool {
+    kind.is_transient() || matches!(kind, ErrorKind::Protocol { .. })
+}
+
 /// What there is of each command, in their order.
 async fn find(core: &Rc<Core>, suspects: &[WatchedCommand]) -> Result<Vec<Trace>, Failure> {
     let give_up = Instant::now() + PATIENCE;
-    let processes = until_answered(give_up, WAITS, || helper::run(core, shell::scan_script())).await?;
+    let processes = until_settled(give_up, WAITS, may_pass, || helper::run(core, shell::scan_script())).await?;
     let running = read_scan(processes.stdout.as_deref().unwrap_or_default());
     let mut traces = Vec::with_capacity(suspects.len());
     for suspect in suspects {
@@ -169,7 +176,7 @@ async fn find(core: &Rc<Core>, suspects: &[WatchedCommand]) -> Result<Vec<Trace>
         traces.push(match found {
             Some(true) => Trace::Alive,
             Some(false) => Trace::Orphan,
-            None => until_answered(give_up, WAITS, || event_of(core, suspect.id)).await?,
+            None => until_settled(give_up, WAITS, may_pass, || event_of(core, suspect.id)).await?,
         });
     }
     Ok(traces)

@@ -88,6 +88,11 @@ impl Feed {
         state.watched.values().any(|watched| watched.instance.as_deref().is_some_and(|of| of != instance))
     }
 
+    /// Whether this start of a server has started all that is watched.
+    pub(crate) fn has_only_of(&self, instance: &str) -> bool {
+        self.0.borrow().watched.values().all(|watched| watched.instance.as_deref() == Some(instance))
+    }
+
     /// A child.
     pub(crate) fn watch(&self, key: WatchKey) -> Option<Addr<CommandWatch>> {
         self.0.borrow().watched.get(&key).map(|watched| watched.watch.clone())
