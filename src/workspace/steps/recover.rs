@@ -24,9 +24,10 @@ const WAITS: Waits = Waits { first: Duration::from_millis(100), longest: Duratio
 /// How long the fate of a command is looked into that nobody waits for any more.
 const HURRIED: Duration = Duration::from_secs(5);
 
-/// How long a refusal, or an answer that makes no sense, has to last before it is believed: what spoilt the answer to the start
-/// may spoil the next one as well.
+/// How long a refusal, or an answer that makes no sense, has to last before it is believed, and how often it has to come in a
+/// row: what spoilt the answer to the start may spoil the next one as well.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
+const REFUSALS: u32 = 3;
 
 /// What became of a command whose start was not answered.
 pub(super) enum Recovered {
@@ -76,15 +77,15 @@ struct Retry<'a> {
     give_up: Instant,
     hurried: bool,
     tries: u32,
-    /// Since when every answer was one that no wait would make better.
-    refused_since: Option<Instant>,
+    /// Since when every answer was one that no wait would make better, and how many there were.
+    refused: Option<(Instant, u32)>,
 }
 
 impl<'a> Retry<'a> {
     fn new(core: &'a Rc<Core>, head: CommandHead, lost: &'a Failure, caller: &'a CancellationToken) -> Self {
         let began = Instant::now();
         let give_up = began + core.config.max_outage;
-        Self { core, head, lost, caller, began, give_up, hurried: false, tries: 0, refused_since: None }
+        Self { core, head, lost, caller, began, give_up, hurried: false, tries: 0, refused: None }
     }
 
     async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
@@ -97,7 +98,7 @@ impl<'a> Retry<'a> {
             let bound = give_up.saturating_duration_since(Instant::now());
             let failure = match actix_rt::time::timeout(bound, request()).await {
                 Ok(Ok(answer)) => {
-                    self.refused_since = None;
+                    self.refused = None;
                     return Ok(answer);
                 }
                 Ok(Err(failure)) => failure,
@@ -123,12 +124,13 @@ impl<'a> Retry<'a> {
     /// Whether a failure will not pass.
     fn is_to_be_believed(&mut self, failure: &Failure) -> bool {
         if failure.kind.is_transient() {
-            self.refused_since = None;
+            self.refused = None;
             return false;
         }
-        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        let (since, times) = self.refused.get_or_insert_with(|| (Instant::now(), 0));
+        *times += 1;
         let is_of_this_side = matches!(failure.kind, ErrorKind::InvalidInput { .. } | ErrorKind::Local { .. });
-        is_of_this_side || since.elapsed() >= REFUSAL_PATIENCE
+        is_of_this_side || (*times >= REFUSALS && since.elapsed() >= REFUSAL_PATIENCE)
     }
 
     /// Until when to try. A server that has answered before is given the whole time; one from which nothing but silence
