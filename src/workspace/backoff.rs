@@ -68,7 +68,8 @@ pub(super) async fn until_settled<T, F: Future<Output = Result<T, Failure>>>(
     loop {
         match request().await {
             Err(failure) if may_pass(&failure.kind) => {
-                let wait = waits.after(tries, &failure, fastrand::f64());
+                // There is little time, whatever the server would like.
+                let wait = waits.after(tries, &failure, fastrand::f64()).min(waits.longest);
                 if Instant::now() + wait >= give_up {
                     return Err(failure);
                 }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::protocol::ServerInfo;
+use crate::{protocol::ServerInfo, workspace::feed::WatchedCommand};
 
 /// Uptimes are whole seconds of a wall clock, and an answer takes its time: boot times that differ by less are the same.
 const TOLERANCE: Duration = Duration::from_millis(2500);
@@ -40,6 +40,16 @@ impl Identity {
     /// Whether a command that was started at `at` may have been started by an earlier server.
     pub(super) fn may_be_younger_than(&self, at: Instant, base: Instant) -> bool {
         since(at, base) < self.booted
+    }
+
+    /// Whether this start of a server has started a command; `None` where servers do not tell.
+    pub(super) fn has_started(&self, watched: &WatchedCommand) -> Option<bool> {
+        Some(self.instance.as_deref()? == watched.instance.as_deref()?)
+    }
+
+    /// Whether a command may have been started by an earlier server.
+    pub(super) fn may_be_younger_than_command(&self, watched: &WatchedCommand, base: Instant) -> bool {
+        self.has_started(watched).map_or_else(|| self.may_be_younger_than(watched.at, base), |started| !started)
     }
 
     /// How long the server has been running.

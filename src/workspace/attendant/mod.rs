@@ -123,14 +123,14 @@ impl Attendant {
         }
     }
 
-    /// It could not be told whether the server is another. The next look is as good as the first.
+    /// It could not be told whether the server is another. The next look, in its time, is as good as the first.
     fn doubt_again(&self, moved: bool) {
+        self.doubtful.set(true);
         if moved {
             self.moved.set(true);
         } else {
             self.identity.take();
         }
-        self.look_soon();
     }
 
     /// The server is reached in another way from now on.
@@ -272,22 +272,20 @@ fn learn(core: &Rc<Core>, info: &ServerInfo, asked: Instant) {
     let now = Identity::of(info, asked, attendant.base);
     let before = attendant.identity.replace(Some(now.clone()));
     let (moved, doubtful) = (attendant.moved.replace(false), attendant.doubtful.replace(false));
-    let may_be_older = attendant.attached.replace(false)
-        && core.feed.watched().iter().any(|watched| now.is_younger_than(watched.at, attendant.base));
-    let instance = info.instance_id.as_deref();
     let watched = core.feed.watched();
-    let is_younger = || watched.iter().any(|watched| now.is_younger_than(watched.at, attendant.base));
-    let may_be_younger = || watched.iter().any(|watched| now.may_be_younger_than(watched.at, attendant.base));
+    let may_be_older = attendant.attached.replace(false)
+        && watched.iter().any(|watched| now.is_younger_than(watched.at, attendant.base));
+    let untold = || watched.iter().filter(|watched| now.has_started(watched).is_none());
     let surely = match &before {
         // One that starts fast may have taken the place of the one that started a command before either was asked.
-        _ if instance.is_some_and(|instance| core.feed.has_of_another(instance)) => true,
+        _ if watched.iter().any(|watched| now.has_started(watched) == Some(false)) => true,
         _ if may_be_older => true,
         Some(before) => now.is_restart_of(before),
         // Nothing to compare with; but no server has started what ran before it did.
-        None => is_younger(),
+        None => untold().any(|watched| now.is_younger_than(watched.at, attendant.base)),
     };
-    let is_known = instance.is_some_and(|instance| core.feed.has_only_of(instance));
-    let restarted = surely || (before.is_none() && doubtful && !is_known && may_be_younger());
+    let perhaps = doubtful && before.is_none();
+    let restarted = surely || (perhaps && untold().any(|watched| now.may_be_younger_than(watched.at, attendant.base)));
     if restarted || moved {
         restart::resolve(core, now, Reason { restarted, surely, moved });
     }

@@ -59,7 +59,7 @@ pub(super) struct Reason {
 /// Looks into what became of the commands that run, now that their server is another, has restarted, or has another address.
 pub(super) fn resolve(core: &Rc<Core>, server: Identity, reason: Reason) {
     let base = core.attendant.base;
-    let is_suspect = |watched: &WatchedCommand| reason.moved || server.may_be_younger_than(watched.at, base);
+    let is_suspect = |watched: &WatchedCommand| reason.moved || server.may_be_younger_than_command(watched, base);
     let suspects: Vec<_> = core.feed.watched().into_iter().filter(is_suspect).collect();
     let age = server.age(Instant::now(), base);
     log::info!("{}: its server started {} s ago; {} commands ran", core.config.name, age.as_secs(), suspects.len());
@@ -111,7 +111,7 @@ async fn settle(core: &Rc<Core>, suspects: Vec<WatchedCommand>, server: &Identit
     // What a server has an event or a process of was not lost if that server has run all the time.
     let lost = suspects.iter().zip(&traces).filter(|(suspect, trace)| match trace {
         Trace::Alive => false,
-        Trace::Orphan | Trace::Event => reason.restarted && server.may_be_younger_than(suspect.at, base),
+        Trace::Orphan | Trace::Event => reason.restarted && server.may_be_younger_than_command(suspect, base),
         Trace::None => true,
     });
     let same_sandbox = traces.iter().any(|trace| *trace != Trace::None);

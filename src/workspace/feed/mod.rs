@@ -57,7 +57,7 @@ struct Watched {
 }
 
 /// A command that is watched.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct WatchedCommand {
     pub(crate) key: WatchKey,
     pub(crate) id: EventId,
@@ -65,6 +65,8 @@ pub(crate) struct WatchedCommand {
     pub(crate) at: Instant,
     /// What was put before it.
     pub(crate) head: Option<CommandHead>,
+    /// Which start of which server started it, where servers tell.
+    pub(crate) instance: Option<Box<str>>,
 }
 
 impl Feed {
@@ -76,21 +78,10 @@ impl Feed {
     /// The commands that are watched.
     pub(crate) fn watched(&self) -> Vec<WatchedCommand> {
         let of = |(key, watched): (&WatchKey, &Watched)| {
-            let Watched { id, at, head, .. } = *watched;
-            WatchedCommand { key: *key, id, at, head }
+            let Watched { id, at, head, ref instance, .. } = *watched;
+            WatchedCommand { key: *key, id, at, head, instance: instance.clone() }
         };
         self.0.borrow().watched.iter().map(of).collect()
-    }
-
-    /// Whether a command is watched that another server has started, or the same one before it was started anew.
-    pub(crate) fn has_of_another(&self, instance: &str) -> bool {
-        let state = self.0.borrow();
-        state.watched.values().any(|watched| watched.instance.as_deref().is_some_and(|of| of != instance))
-    }
-
-    /// Whether this start of a server has started all that is watched.
-    pub(crate) fn has_only_of(&self, instance: &str) -> bool {
-        self.0.borrow().watched.values().all(|watched| watched.instance.as_deref() == Some(instance))
     }
 
     /// A child.

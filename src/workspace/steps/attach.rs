@@ -55,11 +55,18 @@ pub(crate) async fn attach(core: &Rc<Core>, message: Attach) -> Result<CommandRe
         may_be_superseded: false,
         instance: None,
     };
-    let result = CommandWatch::spawn(core, spec, started, watching);
-    if !has_ended {
-        attendant::look_at_attached(core).await;
-    }
-    result.await.unwrap_or_else(|_| {
+    let mut result = CommandWatch::spawn(core, spec, started, watching);
+    let look = async {
+        if !has_ended {
+            attendant::look_at_attached(core).await;
+        }
+    };
+    let result = tokio::select! {
+        biased;
+        result = &mut result => result,
+        () = look => result.await,
+    };
+    result.unwrap_or_else(|_| {
         let reason = "the actor that watched it ended unexpectedly".to_owned();
         let process_id = head.map(CommandHead::id);
         Err(Failure::done(ErrorKind::OutcomeUnknown { reason, command_id: Some(command.id), process_id }))

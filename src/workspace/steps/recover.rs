@@ -108,7 +108,8 @@ impl<'a> Retry<'a> {
             if self.is_to_be_believed(&failure) {
                 return Err(self.refused(failure));
             }
-            let wait = WAITS.after(self.tries, &failure, fastrand::f64());
+            // A step is held up meanwhile, and somebody may give it up.
+            let wait = WAITS.after(self.tries, &failure, fastrand::f64()).min(WAITS.longest);
             if Instant::now() + wait > self.give_up() {
                 return Err(if self.core.health.has_answered() {
                     self.unknown(&failure)

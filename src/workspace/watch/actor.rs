@@ -263,9 +263,7 @@ impl CommandWatch {
 
     /// Takes in that there was something that could not be taken: it is asked for again, and not with others.
     fn fall_behind(&mut self) {
-        if self.reach == Reach::New {
-            self.reach = Reach::Behind;
-        }
+        self.reach = Reach::Behind;
     }
 
     fn end(&mut self, ending: Ending, ctx: &mut Context<Self>) {
