@@ -17,6 +17,9 @@ pub(crate) const ANSWER: Duration = Duration::from_millis(2000);
 /// Longer than any client here waits for an answer.
 pub(crate) const TOO_LONG: Duration = Duration::from_millis(3000);
 
+/// How long something may take to be seen that has happened already.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
 /// For how long nothing may begin that is taken to be over.
 const STILL: Duration = Duration::from_millis(500);
 
