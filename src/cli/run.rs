@@ -50,8 +50,7 @@ pub(super) fn carry_out(
             (run, cancel)
         });
         // Where nobody reads on: stop the commands, and see them stopped.
-        let cancel = Arc::new(run.canceller());
-        let relay = Relay::start(outlets, move || cancel()).map_err(|error| failed(&error))?;
+        let relay = Relay::start(outlets, run.ender()).map_err(|error| failed(&error))?;
         let watch = Watch::start(kind, screen, progress.clone()).map_err(|error| failed(&error))?;
         let ended = follow(run, &relay, &progress, Tally::new(largest_remote), interrupt).await;
         fleet.shutdown().await;

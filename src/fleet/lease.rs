@@ -1,6 +1,6 @@
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     rc::Rc,
     time::Duration,
 };
@@ -222,15 +222,21 @@ impl Leases {
     }
 
     fn answer(self: &Rc<Self>, answers: impl IntoIterator<Item = Answer>) {
-        for answer in answers {
+        let mut answers: VecDeque<Answer> = answers.into_iter().collect();
+        while let Some(answer) = answers.pop_front() {
             let (Answer::Granted { ticket, .. } | Answer::NothingLeft { ticket }) = &answer;
             let waits = self.waiting.borrow_mut().remove(ticket);
-            if let Answer::Granted { name, token, .. } = answer {
-                let lease = self.lease(name, token);
-                // One that does not wait any more gives it back at once by dropping it, to the next in line.
-                if let Some(waits) = waits {
-                    drop(waits.send(lease));
-                }
+            let Answer::Granted { name, token, .. } = answer else { continue };
+            let lease = self.lease(name, token);
+            let refused = match waits {
+                Some(waits) => waits.send(lease).err(),
+                None => Some(lease),
+            };
+            // One that does not wait any more passes it on to the next in line. Dropping the lease would do so as well, but
+            // from within itself, as deep as the line is long.
+            if let Some(mut lease) = refused {
+                lease.held = false;
+                answers.extend(self.table.borrow_mut().release(&lease.name, lease.token));
             }
         }
     }
@@ -316,4 +322,26 @@ pub(super) fn nothing_to_lease(has_ended: bool) -> Failure {
         return Failure::not_sent(ErrorKind::Stopped { reason: "the fleet was shut down".to_owned() });
     }
     Failure::invalid("the fleet has no workspace that the selector picks; add one, or ask for another")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_workspace_passes_by_those_who_gave_up_however_many_they_are() {
+        let leases = Rc::new(Leases::default());
+        leases.add("w", BTreeMap::new());
+        let held = leases.acquire(&Selector::all()).now_or_never().flatten().expect("it is free");
+        let gave_up: Vec<_> = (0..50_000).map(|_| leases.acquire(&Selector::all())).collect();
+        let waits = leases.acquire(&Selector::all());
+        drop(gave_up);
+        drop(held);
+        let lease = waits.now_or_never().flatten().expect("all others are gone");
+        assert_eq!(lease.name(), "w");
+        drop(lease);
+        assert!(matches!(leases.take("w"), TakenByRun::Lease(_)));
+    }
 }

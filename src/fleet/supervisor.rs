@@ -40,6 +40,10 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// What those are told who ask something of a fleet that is being drained.
 const DRAINING: &str = "the fleet is being drained: nothing new is taken";
 
+fn draining() -> Failure {
+    Failure::not_sent(ErrorKind::Stopped { reason: DRAINING.to_owned() })
+}
+
 /// Owns the workspaces of a fleet: adds, places, finds and removes them, and starts runs over them.
 pub(crate) struct FleetSupervisor {
     workspaces: HashMap<String, Entry>,
@@ -157,7 +161,7 @@ impl FleetSupervisor {
             return Err(Failure::not_sent(ErrorKind::Stopped { reason: "the fleet is being shut down".to_owned() }));
         }
         if self.draining {
-            return Err(Failure::not_sent(ErrorKind::Stopped { reason: DRAINING.to_owned() }));
+            return Err(draining());
         }
         if config.name.trim().is_empty() {
             return Err(Failure::invalid("a workspace needs a name that is not empty"));
@@ -402,20 +406,24 @@ impl Handler<Acquire> for FleetSupervisor {
 
     fn handle(&mut self, Acquire { selector, gone }: Acquire, ctx: &mut Self::Context) -> Self::Result {
         if self.draining {
-            let kind = ErrorKind::Stopped { reason: DRAINING.to_owned() };
-            return Box::pin(async { Err(Failure::not_sent(kind)) });
+            return Box::pin(async { Err(draining()) });
         }
         let (lease, this, ending) = (self.leases.acquire(&selector), ctx.address(), self.ending.clone());
         let ended = ending.is_cancelled();
+        let leases = self.leases.clone();
+        let nothing = move || {
+            let drained = leases.have_ended() && !ending.is_cancelled();
+            if drained { draining() } else { lease::nothing_to_lease(ending.is_cancelled()) }
+        };
         Box::pin(async move {
             // This goes on also when the caller has gone, who must not be given what others wait for.
             let lease = gone.run_until_cancelled(lease).await.flatten().filter(|_| !ended);
-            let lease = lease.ok_or_else(|| lease::nothing_to_lease(ending.is_cancelled()))?;
+            let lease = lease.ok_or_else(&nothing)?;
             let name = lease.name().to_owned();
             let guard = lease.hand_over(this.clone());
             match this.send(Find(name)).await {
                 Ok(Some(address)) => Ok((guard, address)),
-                _ => Err(lease::nothing_to_lease(ending.is_cancelled())),
+                _ => Err(nothing()),
             }
         })
     }

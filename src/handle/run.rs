@@ -64,6 +64,14 @@ impl RunHandle {
         move || cancel.cancel()
     }
 
+    /// Something that ends the run once it has no use any more. However often it does so, it is no second call of
+    /// [`cancel`](Self::cancel).
+    #[cfg(feature = "cli")]
+    pub(crate) fn ender(&self) -> impl Fn() + Clone + Send + Sync + 'static + use<> {
+        let cancel = self.cancel.clone();
+        move || cancel.end()
+    }
+
     /// A way to add jobs while the run goes on. The run stays open until all of them are dropped. It is to be asked for
     /// before the first event is taken: a run that nothing can be added to ends with its last job.
     #[must_use]

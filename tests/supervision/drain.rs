@@ -100,7 +100,8 @@ async fn a_job_that_has_begun_goes_through_its_steps_and_those_that_wait_are_ski
         let fleet = scene.fleet.clone();
         async move { fleet.drain(Drain::within(LIMIT)).await }
     });
-    within(lease).await.unwrap().unwrap_err();
+    let turned_away = within(lease).await.unwrap().unwrap_err();
+    assert!(is_told_of_the_drain(&turned_away), "{turned_away:?}");
     fs::write(scene.root.path().join("go"), "").unwrap();
     let report = within(run).await.unwrap().unwrap();
     assert_eq!(report.summary.cancelled, Some(CancelReason::Drained));

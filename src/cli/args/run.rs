@@ -179,8 +179,8 @@ pub(in crate::cli) struct PolicyArgs {
 
     /// How often to try again when a workspace could not be used and nothing was done there [default: 0]
     ///
-    /// It never runs a command twice: a command that may have started is not tried again. There is a pause before each try,
-    /// twice as long each time.
+    /// It never runs a command twice: a command that may have started is not tried again. Only the `finally` steps of a job
+    /// belong to each try, and may run once more. There is a pause before each try, twice as long each time.
     #[arg(
         long,
         value_name = "N",

@@ -107,6 +107,7 @@ impl<O: Write, E: Write> Human<O, E> {
     fn retried(&mut self, target: &TargetFinished) {
         self.stepped.remove(&target.target);
         self.fold.forget(&target.target);
+        self.summary.forget_output(&target.target);
         let reason = body::reason(target).unwrap_or_default();
         let attempt = target.attempt;
         self.to
@@ -286,6 +287,28 @@ mod tests {
         let events = vec![RunEventKind::TargetFinished(cut), sample::summary(&[(Outcome::Succeeded, 1)])];
         let (_, err) = show(events, false, Layout::Grouped, 0);
         assert!(err.contains("output of 1 target was cut: raise --max-output"), "{err}");
+    }
+
+    #[test]
+    fn what_was_cut_in_a_try_that_was_not_the_last_is_not_told() {
+        let RunEventKind::StepFinished(mut step) = sample::step("build") else { unreachable!() };
+        let Some(TargetValue::Command(result)) = &mut step.value else { unreachable!() };
+        result.truncated = true;
+        result.stdout_bytes = 100;
+        let ended = |workspace: &str, event: RunEventKind| {
+            let (RunEventKind::TargetFinished(mut ended) | RunEventKind::TargetRetried(mut ended)) = event else {
+                unreachable!()
+            };
+            ended.target = TargetId { workspace: workspace.into(), job: Some("job-1".into()) };
+            ended
+        };
+        let retried = RunEventKind::TargetRetried(ended("w1", sample::retried("w1")));
+        let moved = RunEventKind::TargetFinished(ended("w2", sample::ran("w2", 0, "fine\n", "")));
+        let cut = vec![RunEventKind::StepFinished(step), sample::summary(&[(Outcome::Succeeded, 1)])];
+        assert!(show(cut.clone(), false, Layout::Grouped, 0).1.contains("was cut"));
+        let events = vec![cut[0].clone(), retried, moved, cut[1].clone()];
+        let (_, err) = show(events, false, Layout::Grouped, 0);
+        assert!(!err.contains("was cut"), "{err}");
     }
 
     #[test]

@@ -33,8 +33,9 @@ use crate::{
 pub(super) struct Junit {
     path: PathBuf,
     cases: BufWriter<File>,
-    /// The failed attempts of targets that were begun again: outcome, reason and time.
-    attempts: HashMap<TargetId, Vec<(Outcome, String, Duration)>>,
+    /// The failed attempts of targets that were begun again: outcome, reason and time. A target is known by its label here, for
+    /// a job may be begun again on another workspace.
+    attempts: HashMap<String, Vec<(Outcome, String, Duration)>>,
     /// What the steps gave of targets that have not ended.
     steps: HashMap<TargetId, Vec<Part>>,
     shelf: Shelf,
@@ -107,7 +108,7 @@ impl Junit {
 
     fn case(&mut self, target: &TargetFinished) -> io::Result<()> {
         self.counts.add(target.outcome);
-        let attempts = self.attempts.remove(&target.target).unwrap_or_default();
+        let attempts = self.attempts.remove(target.target.label()).unwrap_or_default();
         let mut xml = Writer::new_with_indent(&mut self.cases, b' ', 2);
         let mut case = BytesStart::new("testcase");
         case.push_attribute(("name", &*clean(target.target.label())));
@@ -192,7 +193,7 @@ impl Sink for Junit {
         match &event.kind {
             RunEventKind::TargetRetried(target) => {
                 let reason = body::reason(target).unwrap_or_default();
-                let attempts = self.attempts.entry(target.target.clone()).or_default();
+                let attempts = self.attempts.entry(target.target.label().to_owned()).or_default();
                 attempts.push((target.outcome, reason, target.duration));
                 self.forget(&target.target);
                 Ok(())
@@ -346,5 +347,29 @@ mod tests {
             junit.event(&event, 0).unwrap();
         }
         insta::assert_snapshot!("junit", fs::read_to_string(path).unwrap());
+    }
+
+    #[test]
+    fn a_job_that_went_to_another_workspace_keeps_its_attempts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("junit.xml");
+        let mut junit = Junit::create(&path, &Arc::new(Commands::same("make"))).unwrap();
+        let ended = |workspace: &str, event: RunEventKind| {
+            let (RunEventKind::TargetFinished(mut ended) | RunEventKind::TargetRetried(mut ended)) = event else {
+                unreachable!()
+            };
+            ended.target = TargetId { workspace: workspace.into(), job: Some("build".into()) };
+            ended
+        };
+        let kinds = vec![
+            RunEventKind::TargetRetried(ended("w1", sample::retried("w1"))),
+            RunEventKind::TargetFinished(ended("w2", sample::ran("w2", 0, "fine\n", ""))),
+            sample::summary(&[(Outcome::Succeeded, 1)]),
+        ];
+        for event in sample::events(kinds) {
+            junit.event(&event, 0).unwrap();
+        }
+        let report = fs::read_to_string(path).unwrap();
+        assert_eq!(report.matches("<flakyFailure ").count(), 1, "{report}");
     }
 }

@@ -19,8 +19,8 @@ pub(super) struct Summary {
     failures: Vec<(String, Outcome, String)>,
     more_failures: usize,
     flaky: Vec<String>,
-    /// The targets of which output is missing.
-    cut: HashSet<TargetId>,
+    /// The labels of the targets of which output is missing: a job may have gone to another workspace.
+    cut: HashSet<String>,
 }
 
 impl Summary {
@@ -44,11 +44,16 @@ impl Summary {
         self.note_output(&step.target, step.value.as_ref());
     }
 
+    /// Forgets what steps gave in an attempt after which the target is begun again.
+    pub(super) fn forget_output(&mut self, target: &TargetId) {
+        self.cut.remove(target.label());
+    }
+
     fn note_output(&mut self, target: &TargetId, value: Option<&TargetValue>) {
         if let Some(TargetValue::Command(result)) = value
             && body::left_out(result).is_some()
         {
-            self.cut.insert(target.clone());
+            self.cut.insert(target.label().to_owned());
         }
     }
 

@@ -98,6 +98,8 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, en
     shared.emitter.emit(started).await;
     let mut driver = Driver {
         shared: &shared,
+        ends: &ends,
+        drain_seen: false,
         dispatcher,
         roster,
         began,
@@ -108,8 +110,8 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, en
         outbox: VecDeque::new(),
         saying: None,
     };
-    driver.run_to_the_end(added, &cancel.first, &ends).await;
-    // Whoever sees the run end finds its workspaces free.
+    driver.run_to_the_end(added, &cancel.first).await;
+    // Whoever sees the run end finds its workspaces free, but for those on which something that it began is still ending.
     let dispatcher = driver.end();
     let summary = RunSummary {
         total: dispatcher.total(),
@@ -153,6 +155,9 @@ type Line = (SeatNo, Option<RunLease>);
 
 struct Driver<'a> {
     shared: &'a Shared,
+    ends: &'a Ends,
+    /// Whether the dispatcher was told that the fleet is being drained.
+    drain_seen: bool,
     dispatcher: Dispatcher,
     roster: Roster,
     began: Instant,
@@ -169,8 +174,9 @@ struct Driver<'a> {
 }
 
 impl<'a> Driver<'a> {
-    async fn run_to_the_end(&mut self, mut added: mpsc::Receiver<Job>, cancelled: &CancellationToken, ends: &Ends) {
-        let (mut open, mut cancel_seen, mut drain_seen) = (true, false, false);
+    async fn run_to_the_end(&mut self, mut added: mpsc::Receiver<Job>, cancelled: &CancellationToken) {
+        let ends = self.ends;
+        let (mut open, mut cancel_seen) = (true, false);
         self.dispatcher.set_open(true);
         if cancelled.is_cancelled() || ends.stop.is_cancelled() {
             // Nothing begins in a run that was over before it began.
@@ -205,10 +211,7 @@ impl<'a> Driver<'a> {
                         self.tell(Input::Tick);
                     }
                 },
-                () = ends.begin_nothing.cancelled(), if !drain_seen => {
-                    drain_seen = true;
-                    self.tell(Input::Drain);
-                }
+                () = ends.begin_nothing.cancelled(), if !self.drain_seen => self.tell(Input::Tick),
                 () = either(cancelled, &ends.stop), if !cancel_seen => {
                     cancel_seen = true;
                     added.close();
@@ -257,6 +260,11 @@ impl<'a> Driver<'a> {
             }
         }
         let mut inputs = VecDeque::from([input]);
+        // What happens beside a drain must not begin anything any more. A cancellation ends more than that.
+        if !self.drain_seen && input != Input::Cancel && self.ends.begin_nothing.is_cancelled() {
+            self.drain_seen = true;
+            inputs.push_front(Input::Drain);
+        }
         while let Some(input) = inputs.pop_front() {
             for action in self.dispatcher.handle(self.began.elapsed(), input) {
                 inputs.extend(self.act(action).into_iter().flatten());

@@ -196,6 +196,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_schema_of_the_events_has_every_reason() {
+        let next = |reason: &CancelReason| match reason {
+            CancelReason::MaxFailWait => Some(CancelReason::Drained),
+            CancelReason::Drained => Some(CancelReason::MaxFailImmediate),
+            CancelReason::MaxFailImmediate => Some(CancelReason::GlobalTimeout),
+            CancelReason::GlobalTimeout => Some(CancelReason::Cancelled),
+            CancelReason::Cancelled => None,
+        };
+        let reasons: Vec<_> = std::iter::successors(Some(CancelReason::MaxFailWait), next).collect();
+        let schema: serde_json::Value = serde_json::from_str(include_str!("../../../docs/events.schema.json")).unwrap();
+        assert_eq!(schema["$defs"]["reason"]["enum"], serde_json::to_value(reasons).unwrap());
+    }
+
+    #[test]
     fn a_limit_is_read_and_shown() {
         for (text, shown) in
             [("10", "10:wait"), ("5%", "5%:wait"), ("2.5%:immediate", "2.5%:immediate"), ("1:wait", "1:wait")]
