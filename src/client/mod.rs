@@ -26,6 +26,7 @@ mod observer;
 mod pool;
 mod proxy;
 mod resolver;
+mod secrets;
 mod server;
 mod socket;
 mod source;
