@@ -87,12 +87,11 @@ async fn send(core: &Rc<Core>, retry: &Retry, folder: &Folder, upload: &Director
         let body = UploadBody::pieces(packing(&upload.source), size, upload.source.display().to_string());
         Ok(body.each(move |bytes| meter.moved(bytes)))
     };
-    deliver(core, retry, &folder.archive(), body).await?;
+    let archive = deliver(core, retry, &folder.archive(), body).await?.path;
     meter.end();
     let planned = planned.get();
     let destination = shell::quote(&upload.destination);
-    let script =
-        folder.once("unpack", &format!("mkdir -p {destination} && tar -xpof {} -C {destination}", folder.archive()));
+    let script = folder.once("unpack", &format!("mkdir -p {destination} && tar -xpof {archive} -C {destination}"));
     let patience = helper::PATIENCE + Duration::from_secs(planned.size / UNPACKED_PER_SECOND);
     let unpacked = retry.until_answered(|| helper::run_within(core, script.clone(), patience)).await?;
     check(&unpacked, "unpack the directory", &upload.destination)
