@@ -12,13 +12,11 @@ use super::{
     observer::Observer,
     pool::{Lent, Pool},
     proxy::Proxy,
+    secrets::Secrets,
     target::Target,
     transport::Transport,
 };
 use crate::Failure;
-
-/// Shorter ones are no secrets, and are in too many words.
-const SHORTEST_SECRET: usize = 4;
 
 /// The client of one agent server: a method for each endpoint, no policy.
 ///
@@ -34,8 +32,8 @@ struct Core {
     /// The headers of the event socket, which sends the key in its first message.
     socket_headers: HeaderMap,
     key: Option<SessionKey>,
-    /// The values of the connection's own headers.
-    secrets: Vec<SessionKey>,
+    /// What no failure shows.
+    secrets: Rc<Secrets>,
     /// The URI before the server's own paths.
     root: String,
     /// The URI before `/bash`, `/file` and `/git`.
@@ -95,7 +93,9 @@ impl AgentClient {
             headers: headers::defaults(connection, &named, true)?,
             socket_headers: headers::defaults(connection, &named, false)?,
             key: connection.api_key.clone(),
-            secrets: connection.headers.iter().map(|(_, value)| value.clone()).collect(),
+            secrets: Rc::new(Secrets::new(
+                connection.api_key.iter().chain(connection.headers.iter().map(|(_, value)| value)),
+            )),
             api: format!("{root}{}", connection.api_prefix),
             root,
             short: Pool::default(),
@@ -133,16 +133,9 @@ impl AgentClient {
         }
     }
 
-    /// The same failure without the session key and the secret headers, should a server have repeated them.
-    pub(super) fn hide(&self, mut failure: Failure) -> Failure {
-        if let Some(words) = failure.kind.words_mut() {
-            for secret in self.0.key.iter().chain(&self.0.secrets).map(SessionKey::expose) {
-                if secret.len() >= SHORTEST_SECRET && words.contains(secret) {
-                    *words = words.replace(secret, "***");
-                }
-            }
-        }
-        failure
+    /// The session key, the secret headers and what else a server may repeat, but no failure shows.
+    pub(super) fn secrets(&self) -> &Rc<Secrets> {
+        &self.0.secrets
     }
 
     pub(super) fn key(&self) -> Option<&SessionKey> {

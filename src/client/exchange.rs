@@ -102,8 +102,19 @@ impl AgentClient {
     pub(super) async fn ask<T: DeserializeOwned>(&self, call: Call) -> Result<T, Failure> {
         let (name, most) = (call.name(), call.most);
         let mut answer = self.answer(call).await?;
-        let body = body::read(&mut answer, Bounds::json(self.limits()).at_most(most), &name).await?;
-        body::parse(&body, answer.headers(), &name).map_err(|failure| self.hide(failure))
+        let bounds = Bounds::json(self.limits()).at_most(most);
+        self.read_json(&mut answer, bounds, &name).await
+    }
+
+    /// The body of an answer to `what`, read as JSON. A failure has none of what the server repeats of the secrets.
+    pub(super) async fn read_json<T: DeserializeOwned>(
+        &self,
+        answer: &mut ClientResponse,
+        bounds: Bounds,
+        what: &str,
+    ) -> Result<T, Failure> {
+        let body = body::read(answer, bounds, what).await.map_err(|failure| self.secrets().hide(failure))?;
+        self.secrets().reading(&body, |body| body::parse(body, answer.headers(), what))
     }
 
     /// The answer to a request, once its head has come and says that it went well.
@@ -123,16 +134,16 @@ impl AgentClient {
 
     /// The failure that an answer tells of, its body already read.
     pub(super) fn refusal_with(&self, answer: &ClientResponse, body: &[u8]) -> Failure {
-        let headers = answer.headers();
+        let (headers, secrets) = (answer.headers(), self.secrets());
+        // What answers may repeat what it was asked with.
         let failure = status::failure(&Refusal {
             status: answer.status().as_u16(),
             retry_after: header(headers, RETRY_AFTER),
-            location: header(headers, LOCATION),
-            content_type: header(headers, CONTENT_TYPE),
-            body,
+            location: header(headers, LOCATION).map(|text| secrets.without(text)).as_deref(),
+            content_type: header(headers, CONTENT_TYPE).map(|text| secrets.without(text)).as_deref(),
+            body: &secrets.without_in(body),
         });
-        // What answers may repeat what it was asked with.
-        let failure = self.hide(failure);
+        let failure = secrets.hide(failure);
         if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::GONE) {
             self.tell(|observer| observer.failed(&failure));
         }

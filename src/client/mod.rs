@@ -3,7 +3,8 @@
 //! A request goes through these files: an endpoint (`bash`, `files`, `git`, `server`) names a `target` and makes a
 //! `Call`; `exchange` sends it over a `pool`'s connection, which the `dialer` makes, and waits for the head of the
 //! answer; `body` reads the rest, whole or not at all. `status` and `broken` say what a refusal and a lost connection
-//! mean for the request's effect. `upload`, `download` and `socket` are the requests that are more than that.
+//! mean for the request's effect; `secrets` keeps keys out of their words. `upload`, `download` and `socket` are the requests that
+//! are more than that.
 
 mod address;
 mod agent_client;
@@ -26,6 +27,7 @@ mod observer;
 mod pool;
 mod proxy;
 mod resolver;
+mod secrets;
 mod server;
 mod socket;
 mod source;

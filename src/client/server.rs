@@ -47,8 +47,7 @@ impl AgentClient {
         if !answer.status().is_success() {
             return Err(self.refusal(&mut answer).await);
         }
-        let text = body::read(&mut answer, Bounds::json(self.limits()).at_most(SMALL), &name).await?;
-        body::parse(&text, answer.headers(), &name).map_err(|failure| self.hide(failure))
+        self.read_json(&mut answer, Bounds::json(self.limits()).at_most(SMALL), &name).await
     }
 
     /// What the server is.
@@ -73,6 +72,7 @@ impl AgentClient {
     /// As any request.
     pub async fn init(&self, init_key: &SessionKey, config: &serde_json::Value) -> Result<serde_json::Value, Failure> {
         let key = headers::secret("X-Init-API-Key", init_key)?;
+        self.secrets().add(init_key);
         let call = Call::post(self, self.root("/api/init")).json(body(config)?).small();
         self.ask(call.header(HeaderName::from_static("x-init-api-key"), key)).await
     }

@@ -1,6 +1,6 @@
 //! The event socket.
 
-use std::{fmt, time::Duration};
+use std::{fmt, rc::Rc, time::Duration};
 
 use actix_codec::Framed;
 use actix_http::ws::Item;
@@ -23,6 +23,7 @@ use super::{
     excerpt::shown,
     exchange::uri,
     pool::Lent,
+    secrets::Secrets,
     status::{self, Refusal},
 };
 use crate::{
@@ -49,6 +50,7 @@ struct Auth<'a> {
 pub struct EventSocket {
     framed: Framed<BoxedSocket, Codec>,
     messages: Messages,
+    secrets: Rc<Secrets>,
     idle: Duration,
     heard: Instant,
     is_asked: bool,
@@ -74,6 +76,7 @@ impl AgentClient {
         let mut socket = EventSocket {
             framed,
             messages: Messages::new(limits.max_socket_frame),
+            secrets: self.secrets().clone(),
             idle: limits.idle_timeout,
             heard: Instant::now(),
             is_asked: false,
@@ -141,15 +144,17 @@ impl EventSocket {
 
     async fn take(&mut self, frame: Frame) -> Result<Option<BashEvent>, Failure> {
         match frame {
-            Frame::Text(text) => event(&text).map(Some),
-            Frame::Continuation(item) => self.messages.join(item)?.map(|whole| event(&whole)).transpose(),
+            Frame::Text(text) => self.secrets.reading(&text, event).map(Some),
+            Frame::Continuation(item) => {
+                self.messages.join(item)?.map(|whole| self.secrets.reading(&whole, event)).transpose()
+            }
             Frame::Ping(payload) => self.send(Message::Pong(payload)).await.map(|()| None),
             Frame::Pong(_) => Ok(None),
             Frame::Binary(_) => Err(Failure::protocol("the event socket sent a binary message")),
             Frame::Close(reason) => {
                 self.is_over = true;
                 let _ = timeout(FAREWELL, self.framed.send(Message::Close(reason.clone()))).await;
-                closed(reason).map(|()| None)
+                closed(reason).map(|()| None).map_err(|failure| self.secrets.hide(failure))
             }
         }
     }
@@ -231,7 +236,7 @@ pub(super) fn event(text: &[u8]) -> Result<BashEvent, Failure> {
 }
 
 /// What the server's farewell means.
-fn closed(reason: Option<CloseReason>) -> Result<(), Failure> {
+pub(super) fn closed(reason: Option<CloseReason>) -> Result<(), Failure> {
     let Some(CloseReason { code, description }) = reason else { return Ok(()) };
     let code = u16::from(code);
     let detail = description

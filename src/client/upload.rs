@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     agent_client::AgentClient,
-    body::{self, Bounds},
+    body::Bounds,
     broken::{self, Broken},
     exchange::{late, note, uri},
     limits::ClientLimits,
@@ -71,8 +71,7 @@ impl AgentClient {
         if !answer.status().is_success() {
             return Err(self.refusal(&mut answer).await);
         }
-        let text = body::read(&mut answer, Bounds::json(self.limits()), &name).await?;
-        let reply: UploadReply = body::parse(&text, answer.headers(), &name)?;
+        let reply = self.read_json(&mut answer, Bounds::json(self.limits()), &name).await?;
         check(reply, size)
     }
 }

@@ -42,6 +42,8 @@ const UNPACKED_PER_SECOND: u64 = 2 << 20;
 const NO_TAR: i32 = 97;
 /// What the scripts exit with when there is no such directory.
 const NO_DIRECTORY: i32 = 96;
+/// What they exit with when an earlier try of the same ended without leaving its exit code.
+const CUT_OFF: i32 = 98;
 
 /// Copies a directory into the sandbox.
 pub(crate) async fn upload(core: &Rc<Core>, upload: DirectoryUpload) -> Result<FileOperationResult, Failure> {
@@ -51,7 +53,9 @@ pub(crate) async fn upload(core: &Rc<Core>, upload: DirectoryUpload) -> Result<F
     let retry = Retry::new(core);
     let folder = Folder::new();
     let make = format!("{}{}", folder.needs_tar(), folder.make());
-    let made = retry.until_answered(|| helper::run(core, make.clone())).await?;
+    let made = retry.until_answered(|| helper::run(core, make.clone())).await;
+    // A folder of which nobody was told may have been made all the same.
+    let made = made.inspect_err(|_| folder.remove_later(core))?;
     check(&made, "make a folder in /tmp of the sandbox", &upload.destination)?;
     let sent = send(core, &retry, &folder, &upload).await;
     folder.remove(core).await;
@@ -83,12 +87,11 @@ async fn send(core: &Rc<Core>, retry: &Retry, folder: &Folder, upload: &Director
         let body = UploadBody::pieces(packing(&upload.source), size, upload.source.display().to_string());
         Ok(body.each(move |bytes| meter.moved(bytes)))
     };
-    deliver(core, retry, &folder.archive(), body).await?;
+    let archive = deliver(core, retry, &folder.archive(), body).await?.path;
     meter.end();
     let planned = planned.get();
     let destination = shell::quote(&upload.destination);
-    let script =
-        folder.once("unpack", &format!("mkdir -p {destination} && tar -xpof {} -C {destination}", folder.archive()));
+    let script = folder.once("unpack", &format!("mkdir -p {destination} && tar -xpof {archive} -C {destination}"));
     let patience = helper::PATIENCE + Duration::from_secs(planned.size / UNPACKED_PER_SECOND);
     let unpacked = retry.until_answered(|| helper::run_within(core, script.clone(), patience)).await?;
     check(&unpacked, "unpack the directory", &upload.destination)
@@ -128,7 +131,11 @@ pub(crate) async fn download(core: &Rc<Core>, download: DirectoryDownload) -> Re
             Ok(()) => receive(core, &retry, &folder, &download).await,
             Err(failure) => Err(failure),
         },
-        Err(failure) => return Err(failure),
+        Err(failure) => {
+            // A server that does not answer is not waited for; but it may have made the archive all the same.
+            folder.remove_later(core);
+            return Err(failure);
+        }
     };
     folder.remove(core).await;
     let unpacked = received?;
@@ -191,6 +198,7 @@ async fn hand_on(fetch: &mut Fetch<'_>, pieces: mpsc::Sender<Bytes>) -> Result<b
 }
 
 /// A folder of the sandbox for the archive, which only the server's user can enter.
+#[derive(Clone)]
 struct Folder(String);
 
 impl Folder {
@@ -208,17 +216,28 @@ impl Folder {
     }
 
     /// A script that is carried out once, however often it is sent; the others wait for its end and say the same.
+    ///
+    /// On a full disk nothing can be noted, so that the code of its own try is kept in the shell, and no code is a failure.
     fn once(&self, name: &str, script: &str) -> String {
         format!(
-            "b={0}/{name}; if mkdir $b; then {{ {script}; }} 2>$b/said; echo $? >$b/code; mv $b/code $b/ended; \
-             else while [ -d $b ] && [ ! -e $b/ended ]; do sleep 0.1; done; fi 2>/dev/null; \
-             cat $b/said >&2 && exit $(cat $b/ended)",
+            "b={0}/{name}; c=; if mkdir $b; then echo $$ >$b/pid; {{ {script}; }} 2>$b/said; c=$?; \
+             echo $c >$b/code; mv $b/code $b/ended; \
+             else while [ -d $b ] && [ ! -e $b/ended ] && {{ [ ! -s $b/pid ] || kill -0 $(cat $b/pid); }}; \
+             do sleep 0.1; done; fi 2>/dev/null; \
+             : ${{c:=$(cat $b/ended 2>/dev/null)}}; cat $b/said >&2; exit ${{c:-{CUT_OFF}}}",
             self.0
         )
     }
 
     fn archive(&self) -> String {
         format!("{}/directory.tar", self.0)
+    }
+
+    /// Removes it while nobody waits for that.
+    fn remove_later(&self, core: &Rc<Core>) {
+        let (folder, core) = (self.clone(), core.clone());
+        let tasks = core.tasks.clone();
+        tasks.spawn_local(async move { folder.remove(&core).await });
     }
 
     async fn remove(&self, core: &Rc<Core>) {
@@ -267,6 +286,13 @@ fn check(output: &BashOutput, what: &str, path: &str) -> Result<(), Failure> {
                 "the sandbox has no `tar`, which directories are moved with: install it there, or move single files"
                     .to_owned(),
         },
+        Some(CUT_OFF) => ErrorKind::Rejected {
+            status: 200,
+            detail: format!(
+                "can not {what} {path}: an earlier try of it ended and left no exit code, since the sandbox was restarted or \
+                 its /tmp is full; try again when it has room"
+            ),
+        },
         code => {
             let said = output.stderr.as_deref().unwrap_or_default().trim();
             let code = code.map_or_else(|| "no exit code".to_owned(), |code| format!("exit code {code}"));
@@ -287,4 +313,55 @@ async fn blocking<T: Send + 'static>(
 fn broken(path: &Path, error: &tokio::task::JoinError) -> Failure {
     let path: PathBuf = path.to_owned();
     Failure::not_sent(ErrorKind::Local { path: path.display().to_string(), reason: format!("its files: {error}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process::Command};
+
+    use super::*;
+
+    /// Carries a script out once in this folder; returns the exit code and what was said.
+    fn once(folder: &Path, script: &str) -> (Option<i32>, String) {
+        let script = Folder(folder.display().to_string()).once("work", script);
+        let output = Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    #[test]
+    fn a_script_is_carried_out_once_and_says_the_same_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!("echo x >>{}/log; echo words >&2; (exit 3)", folder.path().display());
+        for _ in 0..2 {
+            assert_eq!(once(folder.path(), &script), (Some(3), "words\n".to_owned()));
+        }
+        assert_eq!(fs::read_to_string(folder.path().join("log")).unwrap(), "x\n");
+    }
+
+    #[test]
+    fn a_failure_that_can_not_be_noted_is_a_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let work = folder.path().join("work");
+        // As on a full disk, the code can not be written.
+        let full = format!("mkdir {}/code; (exit 2)", work.display());
+        assert_eq!(once(folder.path(), &full).0, Some(2));
+        fs::remove_dir_all(&work).unwrap();
+        fs::create_dir(&work).unwrap();
+        for name in ["ended", "said"] {
+            fs::write(work.join(name), "").unwrap();
+        }
+        assert_eq!(once(folder.path(), "true").0, Some(CUT_OFF), "an empty note");
+        assert_eq!(once(&folder.path().join("none"), "true").0, Some(CUT_OFF), "no folder");
+    }
+
+    #[test]
+    fn a_try_that_is_no_more_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let work = folder.path().join("work");
+        fs::create_dir(&work).unwrap();
+        let mut gone = Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        fs::write(work.join("pid"), gone.id().to_string()).unwrap();
+        assert_eq!(once(folder.path(), "true").0, Some(CUT_OFF));
+    }
 }

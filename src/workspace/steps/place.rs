@@ -46,7 +46,8 @@ impl Arrival<'_> {
     }
 
     /// A link is followed to the file's own name. A file that can not be replaced, since it is mounted by itself or in a directory
-    /// that others own, is written to.
+    /// that others own, is written to; but not for want of room, which would cost what was there. What failed is noted beside the
+    /// temporary file, for a second try whose first one's answer was lost.
     fn script(&self, is_repeated: bool) -> String {
         let Self { size, .. } = self;
         let (target, temporary) = (shell::quote(self.destination), shell::quote(&self.temporary));
@@ -58,13 +59,20 @@ impl Arrival<'_> {
         };
         let needed = if self.sum.is_some() { sum::needed() } else { String::new() };
         let already = if is_repeated {
-            format!("[ -f \"$t\" ] && {} && {} && exit 0; ", same_size("t"), same_sum("t"))
+            format!(
+                "[ ! -s \"$p.failed\" ] || exit \"$(cat \"$p.failed\")\"; [ -f \"$t\" ] && {} && {} && exit 0; ",
+                same_size("t"),
+                same_sum("t")
+            )
         } else {
             String::new()
         };
         format!(
             r#"t={target}; p={temporary}
-no() {{ rm -f -- "$p"; exit "$1"; }}
+no() {{
+  [ "$1" -eq 0 ] || [ ! -f "$p" ] || {{ echo "$1" >"$p.failed"; }} 2>/dev/null
+  rm -f -- "$p"; exit "$1"
+}}
 if [ -L "$t" ]; then t=$(readlink -f -- "$t") && [ -n "$t" ] || no {BROKEN_LINK}; fi
 [ ! -d "$t" ] || no {IS_DIRECTORY}
 if [ ! -f "$p" ]; then {already}exit {MISSING}; fi
@@ -80,14 +88,20 @@ if [ -e "$t" ]; then
 fi
 if [ "${{t%/*}}" != "${{p%/*}}" ]; then
   q="${{t%/*}}/"{beside}
-  cp -p -- "$p" "$q" 2>/dev/null && mv -f -- "$q" "$t" 2>/dev/null && no 0
-  rm -f -- "$q"
+  if e=$( {{ true >"$q"; }} 2>&1 ); then
+    cp -p -- "$p" "$q" || {copy_is_whole} || {{ rm -f -- "$q"; no 1; }}
+    mv -f -- "$q" "$t" 2>/dev/null && no 0
+    rm -f -- "$q"
+  else
+    case "$e" in *space*|*uota*) printf '%s\n' "$e" >&2; no 1;; esac
+  fi
 else
   mv -f -- "$p" "$t" 2>/dev/null && exit 0
 fi
 [ -f "$p" ] || exit 0
 cat <"$p" >"$t"; no $?"#,
             size_is_right = same_size("p"),
+            copy_is_whole = same_size("q"),
             sum_is_right = same_sum("p"),
         )
     }
@@ -121,7 +135,7 @@ cat <"$p" >"$t"; no $?"#,
         let (path, core) = (shell::quote(&self.temporary), core.clone());
         let tasks = core.tasks.clone();
         tasks.spawn_local(async move {
-            if let Err(failure) = helper::run(&core, format!("rm -f -- {path}")).await {
+            if let Err(failure) = helper::run(&core, format!("rm -f -- {path} {path}.failed")).await {
                 log::warn!("{}: {path} could not be removed from the sandbox: {failure}", core.config.name);
             }
         });
@@ -179,6 +193,38 @@ mod tests {
         assert_eq!(names(folder.path()).len(), 1);
         assert_eq!(place(&target, "three", 5, None, true), Some(0), "what was placed already is well");
         assert_eq!(place(&target, "three", 6, None, true), Some(MISSING));
+    }
+
+    #[test]
+    fn what_failed_is_not_taken_for_done_the_second_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        fs::write(&target, "old").unwrap();
+        let temporary = temporary_for(target.to_str().unwrap()).unwrap();
+        fs::write(&temporary, "longer").unwrap();
+        for is_repeated in [false, true] {
+            let (destination, temporary) = (target.to_str().unwrap(), temporary.clone());
+            let script = Arrival { destination, temporary, size: 3, sum: None }.script(is_repeated);
+            assert_eq!(Command::new("/bin/sh").args(["-c", &script]).status().unwrap().code(), Some(OTHER_SIZE));
+        }
+    }
+
+    #[test]
+    fn want_of_room_behind_a_link_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (elsewhere, link) = (folder.path().join("elsewhere"), folder.path().join("link"));
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(elsewhere.join("file"), "old").unwrap();
+        symlink("elsewhere/file", &link).unwrap();
+        let temporary = temporary_for(link.to_str().unwrap()).unwrap();
+        fs::write(&temporary, "newer").unwrap();
+        // The copy beside the file takes no byte, as on a full disk.
+        symlink("/dev/full", elsewhere.join(Path::new(&temporary).file_name().unwrap())).unwrap();
+        let arrival = Arrival { destination: link.to_str().unwrap(), temporary, size: 5, sum: None };
+        // A device is never at its end, so that the size of this copy is not counted by reading it.
+        let script = arrival.script(false).replace("wc -c <\"$q\"", "stat -Lc %s \"$q\"");
+        assert_eq!(Command::new("/bin/sh").args(["-c", &script]).status().unwrap().code(), Some(1));
+        assert_eq!(fs::read(elsewhere.join("file")).unwrap(), b"old");
     }
 
     #[test]

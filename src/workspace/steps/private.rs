@@ -19,8 +19,12 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct PrivateFolder {
     path: String,
-    has_env: bool,
-    has_stdin: bool,
+    /// The file with the variables.
+    env: Option<String>,
+    /// The file with the command's stdin.
+    stdin: Option<String>,
+    /// Whether something was sent more than once. What arrives late makes the folder again, which the command has removed.
+    is_repeated: bool,
 }
 
 impl PrivateFolder {
@@ -34,15 +38,11 @@ impl PrivateFolder {
             return Ok(None);
         }
         // What can not be read here fails before anything is sent.
-        let has_stdin = match &command.stdin {
-            Some(stdin) => open(stdin).await.map(|_| true)?,
-            None => false,
-        };
-        let folder = Self {
-            path: format!("/tmp/.wsfleet-{}.d", EventId::random()),
-            has_env: !command.secret_env.is_empty(),
-            has_stdin,
-        };
+        if let Some(stdin) = &command.stdin {
+            open(stdin).await?;
+        }
+        let path = format!("/tmp/.wsfleet-{}.d", EventId::random());
+        let mut folder = Self { path, env: None, stdin: None, is_repeated: false };
         match folder.fill(core, &Retry::for_caller(core, caller), command).await {
             Ok(()) => Ok(Some(folder)),
             Err(failure) => {
@@ -53,7 +53,7 @@ impl PrivateFolder {
         }
     }
 
-    async fn fill(&self, core: &Rc<Core>, retry: &Retry, command: &ExecuteCommand) -> Result<(), Failure> {
+    async fn fill(&mut self, core: &Rc<Core>, retry: &Retry, command: &ExecuteCommand) -> Result<(), Failure> {
         // A name that nobody can guess is a folder of ours.
         let make = format!("[ -d {0} ] || mkdir -m 700 {0}", self.path);
         let made = retry.until_answered(|| helper::run(core, make.clone())).await?;
@@ -62,7 +62,7 @@ impl PrivateFolder {
             let detail = format!("cannot make a private folder in /tmp of the sandbox: {}", reason.trim());
             return Err(Failure::not_sent(ErrorKind::Rejected { status: 200, detail }));
         }
-        if self.has_env {
+        if !command.secret_env.is_empty() {
             let exports: String = command
                 .secret_env
                 .iter()
@@ -70,19 +70,28 @@ impl PrivateFolder {
                 .collect();
             let exports = Bytes::from(exports);
             let body = || async { Ok(UploadBody::bytes(exports.clone())) };
-            deliver(core, retry, &format!("{}/env", self.path), body).await?;
+            let env = deliver(core, retry, &format!("{}/env", self.path), body).await?;
+            self.is_repeated |= env.is_repeated;
+            self.env = Some(env.path);
         }
         if let Some(stdin) = &command.stdin {
-            deliver(core, retry, &format!("{}/stdin", self.path), || open(stdin)).await?;
+            let stdin = deliver(core, retry, &format!("{}/stdin", self.path), || open(stdin)).await?;
+            self.is_repeated |= stdin.is_repeated;
+            self.stdin = Some(stdin.path);
         }
         Ok(())
     }
 
     /// What the command does with the folder before anything else.
     pub(super) fn prelude(&self) -> String {
-        let env = if self.has_env { format!(". {}/env; ", self.path) } else { String::new() };
-        let stdin = if self.has_stdin { format!("exec <{}/stdin; ", self.path) } else { String::new() };
+        let env = self.env.as_ref().map_or_else(String::new, |env| format!(". {env}; "));
+        let stdin = self.stdin.as_ref().map_or_else(String::new, |stdin| format!("exec <{stdin}; "));
         format!("{env}{stdin}rm -rf {}; ", self.path)
+    }
+
+    /// Whether the folder may be there again although the command has removed it.
+    pub(super) const fn may_come_again(&self) -> bool {
+        self.is_repeated
     }
 
     /// Removes the folder while nobody waits for that.

@@ -99,10 +99,12 @@ impl Prepared {
     }
 
     /// Removes what only the command itself would have removed, if it may not have come to that: its shell may never
-    /// have run, or not far enough. Nobody waits for that.
+    /// have run, or not far enough, or what was sent again may have come after it. Nobody waits for that.
     pub(super) fn clean_up(&self, core: &Rc<Core>, result: &Result<CommandResult, Failure>) {
         let ran = result.as_ref().is_ok_and(|result| result.raw_exit_code == Some(0));
-        if let (Some(folder), false) = (&self.folder, ran) {
+        if let Some(folder) = &self.folder
+            && (!ran || folder.may_come_again())
+        {
             folder.remove_later(core);
         }
     }

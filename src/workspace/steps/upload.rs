@@ -1,4 +1,4 @@
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use super::{
     file::{check_remote, open_source},
@@ -105,7 +105,7 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     async fn carry_out(&self, first: UploadBody, mut is_moved: bool) -> Result<Sent, Failure> {
-        let mut first = Some(first);
+        let (mut first, mut was_forbidden) = (Some(first), false);
         loop {
             let body = match first.take() {
                 Some(body) => body,
@@ -115,12 +115,25 @@ impl Sending<'_> {
             match sent {
                 Err(failure) if is_moved && self.upload.placement == Placement::Whole && is_forbidden(&failure) => {
                     // No file can be made beside it, but perhaps it can itself be written to.
-                    is_moved = false;
+                    (is_moved, was_forbidden) = (false, true);
                 }
-                Err(failure) => self.retry.pause(failure).await?,
+                Err(failure) => {
+                    // Of tries that may yet arrive there is to be no second one that writes over what comes after this
+                    // upload.
+                    is_moved = is_moved || self.goes_on_moved(&failure, was_forbidden);
+                    self.retry.pause(failure).await?;
+                }
                 sent => return sent,
             }
         }
+    }
+
+    /// Whether the tries after one that the server was to put in place itself go to names of their own.
+    fn goes_on_moved(&self, failure: &Failure, was_forbidden: bool) -> bool {
+        self.upload.placement == Placement::Whole
+            && failure.effect != Effect::NotSent
+            && !was_forbidden
+            && place::temporary_for(&self.upload.destination).is_some()
     }
 
     /// Sends it to a new name each time, which what is late of an earlier try can not touch, and then moves it.
@@ -163,18 +176,30 @@ impl Sending<'_> {
     }
 }
 
-/// Sends a file to a path that nobody else knows, as often as it takes, and compares its size.
+/// A file that is whole at a path of its own.
+pub(super) struct Delivered {
+    pub(super) path: String,
+    /// Whether there were tries before, of which one may still arrive.
+    pub(super) is_repeated: bool,
+}
+
+/// Sends a file to a path that nobody else knows, as often as it takes, and compares its size. Each try goes to a name of
+/// its own, so that one which arrives late does not touch what is already being read.
 pub(super) async fn deliver<F: Future<Output = Result<UploadBody, Failure>>>(
     core: &Rc<Core>,
     retry: &Retry,
     path: &str,
     open: impl Fn() -> F,
-) -> Result<(), Failure> {
+) -> Result<Delivered, Failure> {
+    let tries = Cell::new(0u32);
     let attempt = || async {
         let body = open().await?;
         let size = body.size();
-        let reply = core.client()?.upload(path, body).await?;
-        check_size(core, path, size, reply).await
+        tries.set(tries.get() + 1);
+        let path = format!("{path}.{}", tries.get());
+        let reply = core.client()?.upload(&path, body).await?;
+        check_size(core, &path, size, reply).await?;
+        Ok(Delivered { path, is_repeated: tries.get() > 1 })
     };
     retry.until_answered(attempt).await
 }
