@@ -25,7 +25,7 @@ impl CancelRun {
 
     /// Ends the run because it has no use any more, however often. `finally` steps are carried out, unless somebody has asked
     /// twice to end it, before or after this.
-    #[cfg(feature = "cli")]
+    #[cfg(any(feature = "cli", test))]
     pub(crate) fn end(&self) {
         self.first.cancel();
     }
