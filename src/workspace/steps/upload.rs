@@ -89,6 +89,11 @@ fn nothing_done(failure: Failure) -> Failure {
     Failure::not_sent(failure.kind)
 }
 
+/// The failure of a try after others, by which the file may have been put in place.
+fn after_others(failure: Failure, may_be_there: bool) -> Failure {
+    if may_be_there && failure.effect == Effect::NotSent { Failure::maybe_sent(failure.kind) } else { failure }
+}
+
 /// An upload that arrived.
 struct Sent {
     size: u64,
@@ -105,11 +110,11 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     async fn carry_out(&self, first: UploadBody, mut is_moved: bool) -> Result<Sent, Failure> {
-        let (mut first, mut was_forbidden) = (Some(first), false);
+        let (mut first, mut was_forbidden, mut may_be_there) = (Some(first), false, false);
         loop {
             let body = match first.take() {
                 Some(body) => body,
-                None => open(&self.upload.source).await?,
+                None => open(&self.upload.source).await.map_err(|failure| after_others(failure, may_be_there))?,
             };
             let sent = if is_moved { self.moved(body).await } else { self.in_place(body).await };
             match sent {
@@ -121,7 +126,8 @@ impl Sending<'_> {
                     // Of tries that may yet arrive there is to be no second one that writes over what comes after this
                     // upload.
                     is_moved = is_moved || self.goes_on_moved(&failure, was_forbidden);
-                    self.retry.pause(failure).await?;
+                    may_be_there |= failure.effect != Effect::NotSent;
+                    self.retry.pause(failure).await.map_err(|failure| after_others(failure, may_be_there))?;
                 }
                 sent => return sent,
             }
