@@ -130,15 +130,15 @@ cat <"$p" >"$t"; no $?"#,
         Err(Failure::not_sent(kind))
     }
 
-    /// Removes it from its temporary name while nobody waits for that.
-    pub(super) fn remove_later(&self, core: &Rc<Core>) {
+    /// Removes it from its temporary name, and what was noted of it.
+    pub(super) fn remove(&self, core: &Rc<Core>) -> impl Future<Output = ()> + use<> {
         let (path, core) = (shell::quote(&self.temporary), core.clone());
-        let tasks = core.tasks.clone();
-        tasks.spawn_local(async move {
-            if let Err(failure) = helper::run(&core, format!("rm -f -- {path} {path}.failed")).await {
-                log::warn!("{}: {path} could not be removed from the sandbox: {failure}", core.config.name);
-            }
-        });
+        async move { helper::tidy(&core, &path, format!("rm -f -- {path} {path}.failed")).await }
+    }
+
+    /// The same while nobody waits for that.
+    pub(super) fn remove_later(&self, core: &Rc<Core>) {
+        core.tasks.spawn_local(self.remove(core));
     }
 }
 

@@ -103,9 +103,7 @@ impl PrivateFolder {
 
     /// Removes the folder of a command that was never started. What cannot be removed stays behind a mode of 0700.
     async fn remove(&self, core: &Rc<Core>) {
-        if let Err(failure) = helper::run(core, format!("rm -rf {}", self.path)).await {
-            log::warn!("{}: {} could not be removed from the sandbox: {failure}", core.config.name, self.path);
-        }
+        helper::tidy(core, &self.path, format!("rm -rf {}", self.path)).await;
     }
 }
 

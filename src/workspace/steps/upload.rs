@@ -156,8 +156,18 @@ impl Sending<'_> {
         }
         arrival.sum = self.meter.end();
         // A command to place it that is late finds nothing to place.
-        let placed = arrival.place(self.core, self.retry).await.inspect_err(|_| arrival.remove_later(self.core));
-        placed.map(|()| Sent { size: arrival.size, sha256: arrival.sum })
+        match arrival.place(self.core, self.retry).await {
+            Ok(()) => Ok(Sent { size: arrival.size, sha256: arrival.sum }),
+            Err(failure) if failure.kind.is_transient() => {
+                arrival.remove_later(self.core);
+                Err(failure)
+            }
+            // The server answers, and nothing is left when the failure is told.
+            Err(failure) => {
+                arrival.remove(self.core).await;
+                Err(failure)
+            }
+        }
     }
 
     /// Lets the server write it where it belongs.
