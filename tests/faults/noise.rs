@@ -24,11 +24,14 @@ use crate::{
     },
 };
 
-/// How long one measurement takes.
+/// How long one measurement takes at least.
 const PHASE: Duration = Duration::from_millis(1500);
 
-/// How often a healthy workspace is given a command.
-const BEAT: Duration = Duration::from_millis(500);
+/// How much time there is for one command, on all healthy workspaces together: what is measured is neighbours, not load.
+const BEAT: Duration = Duration::from_micros(8333);
+
+/// How long is waited between two looks at what ends.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How much slower the slowest of a hundred commands may be beside noise.
 const RATIO: f64 = 1.5;
@@ -47,8 +50,9 @@ fn noisy_neighbours_are_not_noticed() {
 async fn neighbours() {
     raise_open_file_limit();
     let scene = Scene::new().await;
-    // What floods has a server of its own: measured is the runtime, not a server that is shared.
-    let loud = Agent::start(scene.root.path(), &[]);
+    // What floods has a server of its own, which on a machine of its own would take nothing from the healthy: measured is the
+    // runtime, and neither a server nor a processor that is shared.
+    let loud = Agent::start_nice(scene.root.path());
     let silent = Proxy::start(&scene.url()).await.unwrap();
     silent.spoil_connections(Act::Silence);
     let healthy = workspaces(&scene, "healthy", number("WSFLEET_NOISE_HEALTHY", 60), &scene.url()).await;
@@ -100,9 +104,10 @@ async fn workspaces(scene: &Scene, kind: &str, count: u64, url: &str) -> Vec<Wor
 
 /// Gives each workspace a command now and then, all of them at different times. Returns how long 99 of 100 took at most.
 async fn measure(workspaces: &[Workspace]) -> Duration {
-    let end = Instant::now() + PHASE;
+    let round = BEAT * workspaces.len() as u32;
+    let end = Instant::now() + round.max(PHASE);
     let beats = workspaces.iter().zip(0u32..).map(|(workspace, at)| async move {
-        let mut next = Instant::now() + BEAT * at / workspaces.len() as u32;
+        let mut next = Instant::now() + BEAT * at;
         let took = FuturesUnordered::new();
         while next < end {
             tokio::time::sleep_until(next.into()).await;
@@ -112,7 +117,7 @@ async fn measure(workspaces: &[Workspace]) -> Duration {
                 assert_eq!(running.await.unwrap().stdout, "here\n");
                 began.elapsed()
             }));
-            next += BEAT;
+            next += round;
         }
         took.map(Result::unwrap).collect::<Vec<_>>().await
     });
@@ -175,7 +180,7 @@ impl Noise {
         let read = join_all(self.readers).await.into_iter().map(Result::unwrap).sum();
         // What is being stopped would be heard in the next measurement.
         while fleet.status().await.running_commands > 0 {
-            tokio::time::sleep(BEAT / 10).await;
+            tokio::time::sleep(LOOK).await;
         }
         read
     }

@@ -1,6 +1,7 @@
 //! Many commands through a proxy that spoils one request in ten at random.
 //!
-//! `WSFLEET_SOAK_COMMANDS` says how many there are (1,000), and `WSFLEET_SOAK_SEED` repeats the faults of another run.
+//! `WSFLEET_SOAK_COMMANDS` says how many there are (1,000), `WSFLEET_SOAK_LANES` how many each workspace has at once (2), and
+//! `WSFLEET_SOAK_SEED` repeats the faults of another run.
 
 use std::{
     path::Path,
@@ -26,9 +27,6 @@ use crate::{
 
 const WORKSPACES: usize = 16;
 
-/// How many commands a workspace has at once.
-const LANES: usize = 2;
-
 /// One command that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -42,6 +40,7 @@ fn after_many_commands_with_random_faults_each_result_is_right_and_nothing_is_le
 
 async fn soak() {
     let commands = usize::try_from(number("WSFLEET_SOAK_COMMANDS", 1_000)).unwrap();
+    let lanes_each = number("WSFLEET_SOAK_LANES", 2);
     let seed = number("WSFLEET_SOAK_SEED", fastrand::u64(..));
     println!("WSFLEET_SOAK_SEED={seed}");
     let scene = Scene::new().await;
@@ -70,7 +69,7 @@ async fn soak() {
         // Many faults in a row are bad luck here, and no outage.
         config.max_outage = LIMIT;
         let workspace = scene.fleet.add(config).await.unwrap();
-        lanes.extend((0..LANES).map(|_| lane(workspace.clone(), at)));
+        lanes.extend((0..lanes_each).map(|_| lane(workspace.clone(), at)));
     }
     let mut problems: Vec<String> = join_all(lanes).await.into_iter().flatten().collect();
     let (early, late, took) = (third.lock().unwrap().take().unwrap(), Held::now(), began.elapsed());

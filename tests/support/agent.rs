@@ -14,7 +14,18 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts one whose commands run in `root`, and which accepts these keys, or everybody where there are none.
     pub(crate) fn start(root: &Path, keys: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wsfleet"));
+        Self::begin(Command::new(env!("CARGO_BIN_EXE_wsfleet")), root, keys)
+    }
+
+    /// Starts one that gets, with its commands, only the time that nobody else wants.
+    #[allow(dead_code)]
+    pub(crate) fn start_nice(root: &Path) -> Self {
+        let mut command = Command::new("nice");
+        command.args(["-n", "19", env!("CARGO_BIN_EXE_wsfleet")]);
+        Self::begin(command, root, &[])
+    }
+
+    fn begin(mut command: Command, root: &Path, keys: &[&str]) -> Self {
         command.args(["agent", "--port", "0", "--root"]).arg(root);
         command.env_remove("SESSION_API_KEY");
         for (number, key) in keys.iter().enumerate() {
