@@ -46,8 +46,8 @@ struct Watched {
     id: EventId,
     watch: Addr<CommandWatch>,
     want: Option<Want>,
-    /// When it was started, by the server's clock.
-    started: Timestamp,
+    /// Nothing that it has not got is older, by the server's clock.
+    stands_at: Timestamp,
     /// How many shared searches in a row have served it.
     shared: u32,
     at: Instant,
@@ -118,7 +118,7 @@ impl Feed {
         let mut state = self.0.borrow_mut();
         let Started { id, head, at, server_time, .. } = *command;
         let instance = command.instance.as_deref().map(Into::into);
-        let watched = Watched { id, watch, want: None, started: server_time, shared: 0, at, head, instance };
+        let watched = Watched { id, watch, want: None, stands_at: server_time, shared: 0, at, head, instance };
         state.watched.insert(key, watched);
         !std::mem::replace(&mut state.running, true)
     }
@@ -181,6 +181,7 @@ impl Feed {
     pub(crate) fn want(&self, key: WatchKey, want: Want) {
         let mut state = self.0.borrow_mut();
         if let Some(watched) = state.watched.get_mut(&key) {
+            watched.stands_at = want.since;
             watched.want = Some(want);
             state.wake();
         }

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{State, WatchKey};
+use super::{State, WatchKey, Watched};
 use crate::{
     client::EventQuery,
     protocol::{BashEventKind, EventId},
@@ -15,6 +15,9 @@ const OVERLAP: SignedDuration = SignedDuration::from_secs(1);
 /// After so many shared searches a command gets one of its own. It goes by the command's own events, and so finds an
 /// event for which the overlap was too short because others had moved the shared time on.
 const SHARED_IN_A_ROW: u32 = 8;
+
+/// How far back a first search looks that others share. It brings what all commands wrote since, which may be much.
+const FARTHEST_BACK: SignedDuration = SignedDuration::from_secs(10);
 
 /// When a child wants news, and of what.
 #[derive(Debug, Clone)]
@@ -63,6 +66,7 @@ pub(super) struct Plan {
 
 /// Decides the next search. `None`: nobody is due.
 pub(super) fn plan(state: &mut State, now: Instant) -> Option<Plan> {
+    set_apart(state);
     let mut due: Vec<(WatchKey, EventId, &Want, u32)> = state
         .watched
         .iter()
@@ -73,7 +77,7 @@ pub(super) fn plan(state: &mut State, now: Instant) -> Option<Plan> {
     due.sort_by_key(|(_, _, want, shared)| (!want.must_be_alone(), *shared < SHARED_IN_A_ROW, want.at));
     let (first, id, want, shared) = due.first()?;
     let alone = want.must_be_alone() || *shared >= SHARED_IN_A_ROW || state.watched.len() == 1;
-    let plan = if alone || !state.watched.iter().any(|(key, other)| key != first && joins(other.want.as_ref(), now)) {
+    let plan = if alone || !state.watched.iter().any(|(key, other)| key != first && joins(other, now)) {
         Plan { query: query_alone(*id, want), serves: vec![*first], shared: false, reach: want.reach }
     } else {
         shared_plan(state, now)
@@ -87,9 +91,24 @@ pub(super) fn plan(state: &mut State, now: Instant) -> Option<Plan> {
     Some(plan)
 }
 
-/// Whether a child's next look may be taken now.
-fn joins(want: Option<&Want>, now: Instant) -> bool {
-    want.is_some_and(|want| !want.must_be_alone() && want.at <= now + want.slack)
+/// Lets those search alone who stand far behind the others, as long as no search that others share has told how far
+/// everything was seen: a command that was attached to, or that has long been silent, would have such a search bring again
+/// what the others have got.
+fn set_apart(state: &mut State) {
+    if state.seen_until.is_some() {
+        return;
+    }
+    let newest = state.watched.values().map(|watched| watched.stands_at).max();
+    let Some(bound) = newest.and_then(|newest| newest.checked_sub(FARTHEST_BACK).ok()) else { return };
+    for watched in state.watched.values_mut().filter(|watched| watched.stands_at < bound) {
+        watched.shared = SHARED_IN_A_ROW;
+    }
+}
+
+/// Whether a child's next look may be taken now, and shared.
+fn joins(watched: &Watched, now: Instant) -> bool {
+    let may_share = |want: &Want| !want.must_be_alone() && want.at <= now + want.slack;
+    watched.shared < SHARED_IN_A_ROW && watched.want.as_ref().is_some_and(may_share)
 }
 
 fn query_alone(id: EventId, want: &Want) -> EventQuery {
@@ -108,12 +127,68 @@ fn query_alone(id: EventId, want: &Want) -> EventQuery {
 }
 
 fn shared_plan(state: &State, now: Instant) -> Plan {
-    let serves =
-        state.watched.iter().filter(|(_, watched)| joins(watched.want.as_ref(), now)).map(|(key, _)| *key).collect();
-    // Nothing of a running command is older than the oldest of them.
-    let oldest = state.watched.values().map(|watched| watched.started).min();
+    let serves = state.watched.iter().filter(|(_, watched)| joins(watched, now)).map(|(key, _)| *key).collect();
+    let sharing = state.watched.values().filter(|watched| watched.shared < SHARED_IN_A_ROW);
+    let oldest = sharing.map(|watched| watched.stands_at).min();
     let seen = state.seen_until.map(|seen| seen.saturating_sub(OVERLAP).unwrap_or(seen));
     let query =
         EventQuery { kind: Some(BashEventKind::Output), timestamp_gte: oldest.max(seen), ..EventQuery::default() };
     Plan { query, serves, shared: true, reach: Reach::New }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::{AsyncContext as _, Context};
+
+    use super::*;
+    use crate::workspace::watch::CommandWatch;
+
+    const NOW: i64 = 1_800_000_000;
+
+    /// Commands that are all due, and stand so many seconds behind now.
+    fn state(behind: &[i64], now: Instant) -> State {
+        let mut state = State::default();
+        for (key, behind) in (1..).zip(behind) {
+            let since = Timestamp::from_second(NOW - behind).unwrap();
+            let want = Want { at: now, slack: Duration::ZERO, since, after_order: None, reach: Reach::New };
+            let watched = Watched {
+                id: EventId::random(),
+                watch: Context::<CommandWatch>::new().address(),
+                want: Some(want),
+                stands_at: since,
+                shared: 0,
+                at: now,
+                head: None,
+                instance: None,
+            };
+            state.watched.insert(WatchKey(key), watched);
+        }
+        state
+    }
+
+    /// What is searched for one after another: whom it serves, and from how many seconds before now on.
+    fn plans(mut state: State, now: Instant) -> Vec<(Vec<u64>, Option<i64>)> {
+        let next = || {
+            let plan = plan(&mut state, now)?;
+            let mut serves: Vec<u64> = plan.serves.iter().map(|key| key.0).collect();
+            serves.sort_unstable();
+            Some((serves, plan.query.timestamp_gte.map(|from| NOW - from.as_second())))
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn commands_that_stand_close_to_each_other_share_a_search_from_the_last_of_them_on() {
+        let now = Instant::now();
+        assert_eq!(plans(state(&[0, 3, 9], now), now), [(vec![1, 2, 3], Some(9))]);
+    }
+
+    #[test]
+    fn one_that_stands_far_behind_searches_alone_until_it_is_known_what_was_seen() {
+        let now = Instant::now();
+        assert_eq!(plans(state(&[0, 3600, 3], now), now), [(vec![2], Some(3600)), (vec![1, 3], Some(3))]);
+        let mut seen = state(&[0, 3600, 3], now);
+        seen.seen_until = Some(Timestamp::from_second(NOW).unwrap());
+        assert_eq!(plans(seen, now), [(vec![1, 2, 3], Some(1))]);
+    }
 }

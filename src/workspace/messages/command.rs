@@ -15,6 +15,27 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The default bound of collected output, for each stream.
 const DEFAULT_MAX_OUTPUT: usize = 256 << 20;
 
+/// Gives a message that waits for a command the methods that all such have.
+macro_rules! waits_for_a_command {
+    ($message:ty) => {
+        impl $message {
+            /// Sets how many bytes of each output stream are kept.
+            #[must_use]
+            pub const fn with_max_output(mut self, bytes: usize) -> Self {
+                self.max_output = bytes;
+                self
+            }
+
+            /// Sets what happens when nobody waits for it any more.
+            #[must_use]
+            pub const fn with_on_drop(mut self, on_drop: OnDrop) -> Self {
+                self.on_drop = on_drop;
+                self
+            }
+        }
+    };
+}
+
 /// Runs a command and waits for its end. Answer: [`CommandResult`].
 ///
 /// Its start is a step; waiting for its end is not, unless [`hold_until`](Self::hold_until) says so.
@@ -168,24 +189,10 @@ impl ExecuteCommand {
         self
     }
 
-    /// Sets how many bytes of each output stream are kept.
-    #[must_use]
-    pub const fn with_max_output(mut self, bytes: usize) -> Self {
-        self.max_output = bytes;
-        self
-    }
-
     /// Sets when the next step may begin.
     #[must_use]
     pub const fn with_hold_until(mut self, hold_until: HoldUntil) -> Self {
         self.hold_until = hold_until;
-        self
-    }
-
-    /// Sets what happens when nobody waits for it any more.
-    #[must_use]
-    pub const fn with_on_drop(mut self, on_drop: OnDrop) -> Self {
-        self.on_drop = on_drop;
         self
     }
 }
@@ -202,6 +209,7 @@ impl From<String> for ExecuteCommand {
     }
 }
 
+waits_for_a_command!(ExecuteCommand);
 ask!(ExecuteCommand => CommandResult, Operation::ExecuteCommand, traced);
 
 /// Starts a command and does not wait for its end. Answer: the id that the server gave it.
@@ -263,20 +271,6 @@ impl AttachCommand {
         (self.stdout_from, self.stderr_from) = (stdout, stderr);
         self
     }
-
-    /// Sets how many bytes of each output stream are kept.
-    #[must_use]
-    pub const fn with_max_output(mut self, bytes: usize) -> Self {
-        self.max_output = bytes;
-        self
-    }
-
-    /// Sets what happens when nobody waits for it here any more.
-    #[must_use]
-    pub const fn with_on_drop(mut self, on_drop: OnDrop) -> Self {
-        self.on_drop = on_drop;
-        self
-    }
 }
 
 impl From<EventId> for AttachCommand {
@@ -285,6 +279,7 @@ impl From<EventId> for AttachCommand {
     }
 }
 
+waits_for_a_command!(AttachCommand);
 ask!(AttachCommand => CommandResult, Operation::AttachCommand, traced);
 
 /// Reads what a command has written so far, whoever started it. Answer: [`CommandOutput`]. Not a step.

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{OnProgress, TransferProgress, ask};
+use super::{OnProgress, ask, progress::tells_progress};
 use crate::{FileOperationResult, Operation};
 
 /// Copies what is in a directory of this machine into a directory of the sandbox. A step.
@@ -28,15 +28,9 @@ impl DirectoryUpload {
     pub fn new(source: impl Into<PathBuf>, destination: impl Into<String>) -> Self {
         Self { source: source.into(), destination: destination.into(), progress: None }
     }
-
-    /// Tells this function how far it is; see [`OnProgress`].
-    #[must_use]
-    pub fn with_progress(mut self, tell: impl Fn(TransferProgress) + Send + Sync + 'static) -> Self {
-        self.progress = Some(OnProgress::new(tell));
-        self
-    }
 }
 
+tells_progress!(DirectoryUpload);
 ask!(DirectoryUpload => FileOperationResult, Operation::DirectoryUpload, traced);
 
 /// Copies a directory of the sandbox into a new directory of this machine. A step.
@@ -62,13 +56,7 @@ impl DirectoryDownload {
     pub fn new(source: impl Into<String>, destination: impl Into<PathBuf>) -> Self {
         Self { source: source.into(), destination: destination.into(), progress: None }
     }
-
-    /// Tells this function how far it is; see [`OnProgress`].
-    #[must_use]
-    pub fn with_progress(mut self, tell: impl Fn(TransferProgress) + Send + Sync + 'static) -> Self {
-        self.progress = Some(OnProgress::new(tell));
-        self
-    }
 }
 
+tells_progress!(DirectoryDownload);
 ask!(DirectoryDownload => FileOperationResult, Operation::DirectoryDownload, traced);

@@ -3,8 +3,22 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{OnProgress, TransferProgress, ask, command::refuse_bytes};
+use super::{OnProgress, ask, command::refuse_bytes, progress::tells_progress};
 use crate::{FileOperationResult, Operation};
+
+/// Gives a message for a single file the method that lets its digest be compared.
+macro_rules! compares_sha256 {
+    ($message:ty) => {
+        impl $message {
+            /// Lets the SHA-256 of what came be compared with that of what was sent, before it is put in place.
+            #[must_use]
+            pub const fn with_sha256(mut self) -> Self {
+                self.sha256 = true;
+                self
+            }
+        }
+    };
+}
 
 /// Writes a file of the sandbox. A step.
 ///
@@ -102,22 +116,10 @@ impl FileUpload {
         self.placement = placement;
         self
     }
-
-    /// Lets the SHA-256 of what arrived be compared before it is put in place.
-    #[must_use]
-    pub const fn with_sha256(mut self) -> Self {
-        self.sha256 = true;
-        self
-    }
-
-    /// Tells this function how far it is; see [`OnProgress`].
-    #[must_use]
-    pub fn with_progress(mut self, tell: impl Fn(TransferProgress) + Send + Sync + 'static) -> Self {
-        self.progress = Some(OnProgress::new(tell));
-        self
-    }
 }
 
+tells_progress!(FileUpload);
+compares_sha256!(FileUpload);
 ask!(FileUpload => FileOperationResult, Operation::FileUpload, traced);
 
 /// Reads a file of the sandbox into a file of this machine. A step.
@@ -147,20 +149,8 @@ impl FileDownload {
     pub fn new(source: impl Into<String>, destination: impl Into<PathBuf>) -> Self {
         Self { source: source.into(), destination: destination.into(), sha256: false, progress: None }
     }
-
-    /// Lets the SHA-256 of what came be compared before it is put in place.
-    #[must_use]
-    pub const fn with_sha256(mut self) -> Self {
-        self.sha256 = true;
-        self
-    }
-
-    /// Tells this function how far it is; see [`OnProgress`].
-    #[must_use]
-    pub fn with_progress(mut self, tell: impl Fn(TransferProgress) + Send + Sync + 'static) -> Self {
-        self.progress = Some(OnProgress::new(tell));
-        self
-    }
 }
 
+tells_progress!(FileDownload);
+compares_sha256!(FileDownload);
 ask!(FileDownload => FileOperationResult, Operation::FileDownload, traced);

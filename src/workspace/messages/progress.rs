@@ -38,3 +38,21 @@ impl fmt::Debug for OnProgress {
         f.write_str("OnProgress(..)")
     }
 }
+
+/// Gives a transfer the method that lets somebody be told how far it is.
+macro_rules! tells_progress {
+    ($message:ty) => {
+        impl $message {
+            /// Tells this function how far it is; see [`OnProgress`](crate::messages::OnProgress).
+            #[must_use]
+            pub fn with_progress(
+                mut self,
+                tell: impl Fn(crate::messages::TransferProgress) + Send + Sync + 'static,
+            ) -> Self {
+                self.progress = Some(crate::messages::OnProgress::new(tell));
+                self
+            }
+        }
+    };
+}
+pub(super) use tells_progress;

@@ -5,49 +5,26 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, Supervised, WrapFuture as _,
+    Actor, ActorContext as _, AsyncContext as _, Context, Handler, Supervised, WrapFuture as _,
     fut::ActorFutureExt as _,
 };
 use futures::channel::oneshot;
-use jiff::Timestamp;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Assembly, Progress, cadence,
-    ending::{Ending, READ_ON, Why},
-    guard::guard,
-    outage::{Outage, Verdict},
-    sink::Sink,
+    Assembly, End, Lost, Settled, Started, Watching, cadence, ending::Ending, guard::guard, outage::Outage, sink::Sink,
 };
 use crate::{
-    CommandResult, ErrorKind, Failure,
-    messages::{CommandEvent, OnDrop, Spec},
-    protocol::{BashOutput, CommandHead, EventId},
+    CommandResult, Failure,
+    messages::{OnDrop, Spec},
     workspace::{
         attendant,
         behalf::Behalf,
         core::{Core, count},
-        feed::{self, Reach, Want, WatchKey},
-        push, steps,
-        supervision::{CommandEnd, Guarded},
+        feed::{self, Reach, WatchKey},
+        supervision::Guarded,
     },
 };
-
-/// So many looks in a row that bring nothing new, and the last of them does not go by the server's clock.
-const LOOKS_BY_TIME: u32 = 9;
-
-/// How often everything is read again when the last event says that something is missing.
-const MAX_REREADS: u32 = 4;
-
-/// How long the last event may take to come that is asked for when reading ends early.
-const LAST_LOOK: Duration = Duration::from_secs(1);
-
-/// How long ending the processes of a command may take before the watch gives up on it.
-const LONGEST_STOP: Duration = Duration::from_secs(20);
-
-/// How long a final event may take that could not be read because a follower had no room.
-const GIVE_UP_AFTER_FOLLOWER: Duration = Duration::from_secs(3);
 
 /// The child actor that watches one running command: it decides when to look, puts the output together, holds the
 /// deadline, and ends with the command's result.
@@ -55,38 +32,38 @@ const GIVE_UP_AFTER_FOLLOWER: Duration = Duration::from_secs(3);
 /// After a panic it is started again: what it knew of the output is thrown away and read again from the first event, and
 /// what the follower has got already is not sent again.
 pub(crate) struct CommandWatch {
-    core: Rc<Core>,
-    key: WatchKey,
+    pub(super) core: Rc<Core>,
+    pub(super) key: WatchKey,
     /// Whether the command was started before, by whomever.
-    attached: bool,
+    pub(super) attached: bool,
     /// Whether the command goes on when the workspace ends.
-    outlives: bool,
-    spec: Spec,
-    started: Started,
-    assembly: Assembly,
-    sink: Sink,
+    pub(super) outlives: bool,
+    pub(super) spec: Spec,
+    pub(super) started: Started,
+    pub(super) assembly: Assembly,
+    pub(super) sink: Sink,
     /// While a follower has no room, nothing is read.
-    waiting_for_follower: bool,
-    ending: Option<Ending>,
-    outage: Outage,
+    pub(super) waiting_for_follower: bool,
+    pub(super) ending: Option<Ending>,
+    pub(super) outage: Outage,
     /// From where on the next look reads.
-    reach: Reach,
+    pub(super) reach: Reach,
     /// How often everything was read again.
-    rereads: u32,
+    pub(super) rereads: u32,
     /// How many looks in a row have brought nothing new.
-    quiet_looks: u32,
-    settled: Rc<Settled>,
-    reply: Option<oneshot::Sender<Result<CommandResult, Failure>>>,
-    caller: CancellationToken,
-    on_drop: OnDrop,
+    pub(super) quiet_looks: u32,
+    pub(super) settled: Rc<Settled>,
+    pub(super) reply: Option<oneshot::Sender<Result<CommandResult, Failure>>>,
+    pub(super) caller: CancellationToken,
+    pub(super) on_drop: OnDrop,
     /// How long to rest before looking again; set by the guard before it starts the watch again.
-    rest: Rc<Cell<Option<Duration>>>,
+    pub(super) rest: Rc<Cell<Option<Duration>>>,
     /// While it rests after a panic it takes nothing.
-    resting: bool,
+    pub(super) resting: bool,
     /// Whether it was decided when to stop reading, last event or not.
-    cutting: bool,
+    pub(super) cutting: bool,
     /// Who waits until the command has ended, with its processes.
-    behalf: Behalf,
+    pub(super) behalf: Behalf,
 }
 
 impl CommandWatch {
