@@ -14,6 +14,7 @@ use crate::{
     protocol::{CommandHead, EventId},
     workspace::{
         backoff::Retry,
+        caller,
         core::Core,
         feed,
         step_queue::{Permit, Refused},
@@ -25,6 +26,9 @@ use crate::{
 /// How long a command may take to get past its head.
 const PAST_ITS_HEAD: Duration = Duration::from_secs(2);
 
+/// How much of what a command of the runtime's own says is kept.
+const MOST_SAID: usize = 64 << 10;
+
 /// Runs a command to its end.
 pub(crate) async fn execute(
     core: Rc<Core>,
@@ -35,33 +39,91 @@ pub(crate) async fn execute(
     let permit = core.turn(place, Some(&caller)).await?;
     let prepared = Prepared::new(&core, command, &caller).await?;
     let mut permit = Some(permit);
+    let holds = prepared.command.hold_until == HoldUntil::Finished;
+    let begun = |may_be_superseded: bool| {
+        if !holds && !may_be_superseded {
+            permit = None;
+        }
+    };
+    let watching = Watching {
+        caller,
+        on_drop: prepared.command.on_drop,
+        events,
+        follow_output,
+        outlives: false,
+        from: None,
+        is_own: false,
+    };
+    let result = run(&core, &prepared, &watching, begun).await?;
+    prepared.clean_up(&core, &result);
+    drop(permit);
+    result
+}
+
+/// Starts a command, as often as it turns out never to have run, and waits for its end. Tells when it was started, and whether
+/// that may turn out.
+async fn run(
+    core: &Rc<Core>,
+    prepared: &Prepared,
+    watching: &Watching,
+    mut begun: impl FnMut(bool),
+) -> Result<Result<CommandResult, Failure>, Failure> {
     loop {
-        let started = prepared.start(&core, &caller).await?;
-        if let Some(events) = &events {
+        let started = prepared.start(core, &watching.caller).await?;
+        if let Some(events) = &watching.events {
             // A follower that has gone is noticed by its token.
             let _ = events.send(CommandEvent::Started { command_id: started.id }).await;
         }
         let may_be_superseded = started.may_be_superseded;
-        if prepared.command.hold_until == HoldUntil::Started && !may_be_superseded {
-            permit = None;
-        }
-        let watching = Watching {
-            caller: caller.clone(),
-            on_drop: prepared.command.on_drop,
-            events: events.clone(),
-            follow_output,
-            outlives: false,
-            from: None,
-        };
-        let result = watch(&core, &prepared.command, started, watching).await;
+        begun(may_be_superseded);
+        let result = watch(core, &prepared.command, started, watching.clone()).await;
         if let (true, Ok(result)) = (may_be_superseded, &result)
             && is_superseded(result.raw_exit_code, &result.stderr)
         {
             continue;
         }
-        prepared.clean_up(&core, &result);
-        drop(permit);
-        return result;
+        return Ok(result);
+    }
+}
+
+/// Runs a command of the runtime's own that may take long: it is started and watched as a user's is, so that a server that falls
+/// silent or restarts meanwhile is noticed. It is stopped when nobody waits any more.
+pub(super) async fn run_own(core: &Rc<Core>, command: String, timeout: Duration) -> Result<CommandResult, Failure> {
+    // The directory that commands run in by default may be missing.
+    let command = ExecuteCommand::new(command).with_cwd("/").with_timeout(timeout).with_max_output(MOST_SAID);
+    let caller = no_caller();
+    let going = async {
+        let prepared = Prepared::new(core, command, &caller).await?;
+        let watching = Watching {
+            caller: caller.clone(),
+            on_drop: OnDrop::Stop,
+            events: None,
+            follow_output: false,
+            outlives: false,
+            from: None,
+            is_own: true,
+        };
+        run(core, &prepared, &watching, |_| ()).await?
+    };
+    tokio::pin!(going);
+    let result = tokio::select! {
+        biased;
+        result = &mut going => result,
+        () = caller::gone() => {
+            caller.cancel();
+            going.await
+        }
+    };
+    match result {
+        Ok(result) if result.timeout_occurred => {
+            let waiting_for = "a command of the runtime's own in the sandbox".to_owned();
+            Err(Failure::maybe_sent(ErrorKind::Deadline { waiting_for, limit: timeout }))
+        }
+        Ok(result) if result.stopped => Err(core.record.refusal()),
+        Err(Failure { kind: ErrorKind::OutcomeUnknown { reason, .. }, effect }) => {
+            Err(Failure { kind: ErrorKind::Unreachable { reason }, effect })
+        }
+        result => result,
     }
 }
 
@@ -100,6 +162,7 @@ pub(crate) async fn start_detached(
             follow_output: false,
             outlives: on_drop == OnDrop::Detach,
             from: None,
+            is_own: false,
         };
         let watch = watch_in_background(&core, &prepared.command, started, watching);
         let superseded = if may_be_superseded { turns_out_superseded(&core, id).await } else { Ok(false) };

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
+    command::run_own,
     fetch::{Fetch, Piece},
     file::check_remote,
     helper,
@@ -17,10 +18,10 @@ use super::{
     upload::deliver,
 };
 use crate::{
-    Effect, ErrorKind, Failure, FileOperationResult,
+    CommandResult, Effect, ErrorKind, Failure, FileOperationResult,
     client::UploadBody,
     messages::{DirectoryDownload, DirectoryUpload},
-    protocol::{BashOutput, EventId},
+    protocol::EventId,
     workspace::{
         backoff::Retry,
         core::Core,
@@ -56,7 +57,8 @@ pub(crate) async fn upload(core: &Rc<Core>, upload: DirectoryUpload) -> Result<F
     let made = retry.until_answered(|| helper::run(core, make.clone())).await;
     // A folder of which nobody was told may have been made all the same.
     let made = made.inspect_err(|_| folder.remove_later(core))?;
-    check(&made, "make a folder in /tmp of the sandbox", &upload.destination)?;
+    let said = made.stderr.as_deref().unwrap_or_default();
+    check(made.exit_code, said, "make a folder in /tmp of the sandbox", &upload.destination)?;
     let sent = send(core, &retry, &folder, &upload).await;
     folder.remove(core).await;
     let planned = sent?;
@@ -93,8 +95,8 @@ async fn send(core: &Rc<Core>, retry: &Retry, folder: &Folder, upload: &Director
     let destination = shell::quote(&upload.destination);
     let script = folder.once("unpack", &format!("mkdir -p {destination} && tar -xpof {archive} -C {destination}"));
     let patience = helper::PATIENCE + Duration::from_secs(planned.size / UNPACKED_PER_SECOND);
-    let unpacked = retry.until_answered(|| helper::run_within(core, script.clone(), patience)).await?;
-    check(&unpacked, "unpack the directory", &upload.destination)
+    let unpacked = retry.until_answered(|| run_own(core, script.clone(), patience)).await?;
+    check(unpacked.raw_exit_code, &unpacked.stderr, "unpack the directory", &upload.destination)
         .map_err(|failure| Failure { effect: Effect::MaybeSent, ..failure })?;
     Ok(planned)
 }
@@ -125,10 +127,9 @@ pub(crate) async fn download(core: &Rc<Core>, download: DirectoryDownload) -> Re
         folder.make(),
         folder.once("pack", &format!("tar -C {source} -cf {} .", folder.archive()))
     );
-    let retry = Retry::new(core);
-    let received = match retry.until_answered(|| helper::run_within(core, script.clone(), PACKING)).await {
+    let received = match Retry::new(core).until_answered(|| run_own(core, script.clone(), PACKING)).await {
         Ok(packed) => match check_packed(&packed, &download.source) {
-            Ok(()) => receive(core, &retry, &folder, &download).await,
+            Ok(()) => receive(core, &Retry::new(core), &folder, &download).await,
             Err(failure) => Err(failure),
         },
         Err(failure) => {
@@ -266,18 +267,18 @@ fn check_free(destination: &Path) -> Result<(), Failure> {
 }
 
 /// What GNU tar says with exit code 1 of files that were written meanwhile: the archive is sound all the same.
-fn check_packed(packed: &BashOutput, source: &str) -> Result<(), Failure> {
-    let said = packed.stderr.as_deref().unwrap_or_default();
+fn check_packed(packed: &CommandResult, source: &str) -> Result<(), Failure> {
+    let said = &packed.stderr;
     let is_harmless =
         |line: &str| line.ends_with("file changed as we read it") || line.ends_with("File removed before we read it");
-    if packed.exit_code == Some(1) && !said.trim().is_empty() && said.lines().all(is_harmless) {
+    if packed.raw_exit_code == Some(1) && !said.trim().is_empty() && said.lines().all(is_harmless) {
         return Ok(());
     }
-    check(packed, "pack the directory", source)
+    check(packed.raw_exit_code, said, "pack the directory", source)
 }
 
-fn check(output: &BashOutput, what: &str, path: &str) -> Result<(), Failure> {
-    let kind = match output.exit_code {
+fn check(exit_code: Option<i32>, said: &str, what: &str, path: &str) -> Result<(), Failure> {
+    let kind = match exit_code {
         Some(0) => return Ok(()),
         Some(NO_DIRECTORY) => ErrorKind::NotFound { detail: format!("the sandbox has no directory {path}") },
         Some(NO_TAR) => ErrorKind::Rejected {
@@ -294,7 +295,7 @@ fn check(output: &BashOutput, what: &str, path: &str) -> Result<(), Failure> {
             ),
         },
         code => {
-            let said = output.stderr.as_deref().unwrap_or_default().trim();
+            let said = said.trim();
             let code = code.map_or_else(|| "no exit code".to_owned(), |code| format!("exit code {code}"));
             ErrorKind::Rejected { status: 200, detail: format!("can not {what} {path} ({code}): {said}") }
         }

@@ -36,6 +36,8 @@ pub(crate) struct CommandWatch {
     pub(super) key: WatchKey,
     /// Whether the command was started before, by whomever.
     pub(super) attached: bool,
+    /// Whether it is counted: it was started here, and for somebody.
+    pub(super) counts: bool,
     /// Whether the command goes on when the workspace ends.
     pub(super) outlives: bool,
     pub(super) spec: Spec,
@@ -83,6 +85,7 @@ impl CommandWatch {
             sink: sink.from(watching.from.unwrap_or_default()),
             key,
             attached,
+            counts: !attached && !watching.is_own,
             outlives: watching.outlives,
             core: core.clone(),
             spec,
@@ -104,7 +107,7 @@ impl CommandWatch {
             cutting: false,
             behalf: Behalf::current(),
         };
-        if !attached {
+        if watch.counts {
             count(&core.counters.commands_started);
         }
         let context = Context::new();

@@ -48,6 +48,7 @@ pub(crate) struct Settled {
 }
 
 /// Who waits for a command.
+#[derive(Clone)]
 pub(crate) struct Watching {
     pub(crate) caller: CancellationToken,
     pub(crate) on_drop: OnDrop,
@@ -58,6 +59,8 @@ pub(crate) struct Watching {
     pub(crate) outlives: bool,
     /// For a command that was started before, from which bytes of its streams on the output is wanted.
     pub(crate) from: Option<[u64; 2]>,
+    /// Whether it is a command of the runtime's own, which is not counted.
+    pub(crate) is_own: bool,
 }
 
 /// Output events of this command, or the word that there are no more for now.

@@ -186,7 +186,7 @@ impl CommandWatch {
         // Whoever hears of the end finds no more work than goes on.
         drop(std::mem::take(&mut self.behalf));
         if let Some(reply) = self.reply.take() {
-            if !self.attached {
+            if self.counts {
                 count(&self.core.counters.commands_finished);
                 self.core.record.ended(self.started.id, CommandEnd::from(&result));
             }
