@@ -45,10 +45,9 @@ pub(super) fn configs(
         None => from_flags(args, interrupt)?,
     };
     check_roots(&configs)?;
-    if let Some(timeout) = args.connect_timeout {
-        for config in &mut configs {
-            config.limits.connect_timeout = timeout;
-        }
+    for config in &mut configs {
+        config.limits.connect_timeout = args.connect_timeout.unwrap_or(config.limits.connect_timeout);
+        config.retry_for = args.retry_for.unwrap_or(config.retry_for);
     }
     Ok(configs)
 }

@@ -2,6 +2,8 @@
 #![expect(unreachable_pub, reason = "nothing of a test can be reached from outside")]
 
 mod answers;
+#[path = "../support/tls.rs"]
+mod authority;
 mod connections;
 mod downloads;
 mod proxy;

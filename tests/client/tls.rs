@@ -2,71 +2,21 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::SocketAddr,
-    path::PathBuf,
     sync::Arc,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tempfile::TempDir;
 use workspace_fleet::{
     Connection, Effect,
     client::{AgentClient, ClientLimits, SharedTls, Transport},
 };
 
-use crate::{proxy::serve_proxy, server::*};
-
-/// An authority, and the PEM file that says so.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self::with(params)
-    }
-
-    fn with(params: CertificateParams) -> Self {
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, folder }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
-    /// Starts a server with a certificate for `name`.
-    fn serve(&self, name: &str, is_expired: bool) -> SocketAddr {
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        if is_expired {
-            params.not_before = date_time_ymd(2001, 1, 1);
-            params.not_after = date_time_ymd(2002, 1, 1);
-        }
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        serve_with(certificate.der().clone(), key.serialize_der())
-    }
-}
+use crate::{authority::Authority, proxy::serve_proxy, server::*};
 
 /// Starts a server with a certificate, which answers one request on each connection.
-fn serve_with(certificate: CertificateDer<'static>, key: Vec<u8>) -> SocketAddr {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], PrivateKeyDer::try_from(key).unwrap())
-        .unwrap();
+fn serve_tls(config: Arc<ServerConfig>) -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let config = Arc::new(config);
+    let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for tcp in listener.incoming().flatten() {
             let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), tcp);
@@ -77,7 +27,7 @@ fn serve_with(certificate: CertificateDer<'static>, key: Vec<u8>) -> SocketAddr 
             }
         }
     });
-    address
+    port
 }
 
 fn secure(host: &str, port: u16) -> Connection {
@@ -94,11 +44,11 @@ async fn refused(connection: &Connection) -> String {
 #[actix_rt::test]
 async fn a_server_of_a_given_authority_is_trusted_by_name_and_by_address() {
     let authority = Authority::new();
-    let port = authority.serve("localhost", false).port();
+    let port = serve_tls(authority.server("localhost", false));
     let connection = secure("localhost", port).with_ca_file(authority.file());
     client_with(&connection, ClientLimits::default()).alive().await.unwrap();
 
-    let port = authority.serve("127.0.0.1", false).port();
+    let port = serve_tls(authority.server("127.0.0.1", false));
     let connection = secure("127.0.0.1", port).with_ca_file(authority.file());
     client_with(&connection, ClientLimits::default()).alive().await.unwrap();
 }
@@ -106,7 +56,7 @@ async fn a_server_of_a_given_authority_is_trusted_by_name_and_by_address() {
 #[actix_rt::test]
 async fn tls_goes_through_a_proxy_too() {
     let authority = Authority::new();
-    let port = authority.serve("localhost", false).port();
+    let port = serve_tls(authority.server("localhost", false));
     let (proxy, tunnels) = serve_proxy();
     let connection = secure("localhost", port).with_ca_file(authority.file());
     let connection = connection.with_proxy(&format!("http://me:pw@{proxy}")).unwrap();
@@ -117,7 +67,7 @@ async fn tls_goes_through_a_proxy_too() {
 #[actix_rt::test]
 async fn a_certificate_for_another_name_is_refused() {
     let authority = Authority::new();
-    let port = authority.serve("elsewhere.example", false).port();
+    let port = serve_tls(authority.server("elsewhere.example", false));
     let text = refused(&secure("localhost", port).with_ca_file(authority.file())).await;
     assert!(text.contains("another name than localhost"), "{text}");
 }
@@ -125,25 +75,22 @@ async fn a_certificate_for_another_name_is_refused() {
 #[actix_rt::test]
 async fn an_expired_certificate_is_refused() {
     let authority = Authority::new();
-    let port = authority.serve("localhost", true).port();
+    let port = serve_tls(authority.server("localhost", true));
     let text = refused(&secure("localhost", port).with_ca_file(authority.file())).await;
     assert!(text.contains("expired"), "{text}");
 }
 
 #[actix_rt::test]
 async fn a_certificate_of_an_unknown_authority_is_refused() {
-    let port = Authority::new().serve("localhost", false).port();
+    let port = serve_tls(Authority::new().server("localhost", false));
     let text = refused(&secure("localhost", port).with_ca_file(Authority::new().file())).await;
     assert!(text.contains("unknown authority") && text.contains("ca_file"), "{text}");
 }
 
 #[actix_rt::test]
 async fn an_authority_that_is_its_own_server_is_told_how_to_be_one() {
-    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = Authority::with(params);
-    let key = authority.issuer.key().serialize_der();
-    let port = serve_with(authority.issuer.der().clone(), key).port();
+    let authority = Authority::named(&["localhost"]);
+    let port = serve_tls(authority.itself());
     let text = refused(&secure("localhost", port).with_ca_file(authority.file())).await;
     assert!(text.contains("CA:FALSE"), "{text}");
 }

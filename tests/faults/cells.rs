@@ -78,16 +78,15 @@ pub(crate) fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     for operation in OPERATIONS {
         let mut put = |spot, always| cells.push(Cell { operation, spot, always });
-        for time in [None, Some(MOMENT)] {
-            put(Spot::Refused(time), true);
-        }
+        put(Spot::Refused(None), true);
+        put(Spot::Refused(Some(MOMENT)), false);
         if operation.push == Push::Always {
             put(Spot::Away(3 * MOMENT), true);
         }
-        for act in ACTS.iter().filter(|act| !is_silent(**act) || !operation.is_patient()) {
+        for act in ACTS.iter() {
             put(Spot::Connect(*act), false);
         }
-        for act in ALWAYS.iter().filter(|act| !is_silent(**act) || !operation.is_patient()) {
+        for act in ALWAYS.iter() {
             put(Spot::Connect(*act), true);
         }
         for (at, route) in operation.routes.iter().enumerate() {
@@ -124,7 +123,7 @@ fn acts(route: Route, stage: Stage) -> Vec<Act> {
     let all = ACTS.iter().chain(more).copied();
     // One look at how long a command of the runtime's own is waited for is enough.
     let bears = |act: &Act| match route.is_helper {
-        true => !is_silent(*act) || (stage == Stage::Unanswered && !route.is_patient),
+        true => !is_silent(*act) || stage == Stage::Unanswered,
         false => true,
     };
     all.filter(bears).collect()
@@ -223,10 +222,9 @@ impl Cell {
     /// Whether an error would not be right.
     fn must_succeed(&self, round: &'static Operation, number: usize) -> bool {
         let (act, recovers, is_idle) = match self.spot {
-            Spot::Refused(_) => return false,
+            Spot::Refused(None) => return false,
+            Spot::Refused(Some(_)) => return round.routes[0].recovers,
             Spot::Away(_) => return true,
-            // This may be heard before anything was sent, and then is told.
-            Spot::Connect(Act::Reset | Act::Close) => return false,
             Spot::Connect(act) => (act, round.routes[0].recovers, false),
             Spot::Request(route, stage, act) => (act, route.recovers, stage == Stage::Idle),
         };

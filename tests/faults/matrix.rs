@@ -88,12 +88,17 @@ impl Game {
 /// Plays one cell.
 async fn play(scene: &Scene, fixtures: &Fixtures, number: usize, cell: Cell) -> Game {
     let proxy = Proxy::start(&scene.url()).await.unwrap();
-    cell.arm(&proxy).await;
     let name = format!("w{number}");
     let config = impatient(&name, &proxy.url(), scene.root.path())
         .with_push(cell.operation.push)
         .with_max_outage(cell.max_outage());
     let workspace = scene.fleet.add(config).await.unwrap();
+    if !cell.always {
+        // What has never answered is not borne with; what has is tried again. The fault meets a new connection all the same.
+        workspace.alive().await.unwrap();
+        workspace.reset_client().await;
+    }
+    cell.arm(&proxy).await;
     let mut game = Game { rounds: Vec::new(), problems: Vec::new(), was_slow: None };
     for (at, operation) in cell.rounds().into_iter().enumerate() {
         let folder = scene.folder(&format!("cell-{number}-{at}"));

@@ -47,14 +47,12 @@ pub(crate) struct Route {
     pub(crate) has_body: bool,
     /// Whether it is a command of the runtime's own, which is given more time than an answer.
     pub(crate) is_helper: bool,
-    /// Whether it is one that is given ten minutes, which is more than a test has.
-    pub(crate) is_patient: bool,
     /// Whether whatever happens to it once is made good, or done without.
     pub(crate) recovers: bool,
 }
 
 const fn get(path: &'static str) -> Route {
-    Route { path, skip: 0, has_body: false, is_helper: false, is_patient: false, recovers: false }
+    Route { path, skip: 0, has_body: false, is_helper: false, recovers: true }
 }
 
 const fn post(path: &'static str) -> Route {
@@ -74,13 +72,6 @@ pub(crate) struct Operation {
     pub(crate) run: for<'a> fn(&'a Bench) -> BoxFuture<'a, Ended>,
 }
 
-impl Operation {
-    /// Whether it has a request that is waited for as long as no test can wait.
-    pub(crate) fn is_patient(&self) -> bool {
-        self.routes.iter().any(|route| route.is_patient)
-    }
-}
-
 const READ: Operation = Operation {
     name: "",
     routes: &[],
@@ -89,20 +80,20 @@ const READ: Operation = Operation {
     run: |_| Box::pin(async { Ended::Right }),
 };
 
-const START: Route = Route { recovers: true, ..post("/start_bash_command") };
+const START: Route = post("/start_bash_command");
 const SEARCH: Route = get("/bash_events/search");
 
 pub(crate) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "execute_command",
-        routes: &[START, Route { recovers: true, ..SEARCH }],
+        routes: &[START, SEARCH],
         is_command: true,
         run: |bench| Box::pin(execute(bench, SHORT, (pattern::seq(1, 3000), pattern::seq(1, 20), 5))),
         ..READ
     },
     Operation {
         name: "execute_command, pushed",
-        routes: &[Route { recovers: true, ..get("/sockets/bash-events") }],
+        routes: &[get("/sockets/bash-events")],
         is_command: true,
         push: Push::Always,
         run: |bench| Box::pin(execute(bench, LONG, (pattern::seq(1, 30), String::new(), 6))),
@@ -137,17 +128,13 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "directory_upload",
-        routes: &[helper(0), post("/file/upload"), helper(1), Route { recovers: true, ..helper(2) }],
+        routes: &[helper(0), post("/file/upload"), START, SEARCH, helper(1)],
         run: |bench| Box::pin(directory_upload(bench)),
         ..READ
     },
     Operation {
         name: "directory_download",
-        routes: &[
-            Route { is_patient: true, ..helper(0) },
-            get("/file/download"),
-            Route { recovers: true, ..helper(1) },
-        ],
+        routes: &[START, SEARCH, get("/file/download"), helper(0)],
         run: |bench| Box::pin(directory_download(bench)),
         ..READ
     },
@@ -155,7 +142,12 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     Operation { name: "git_diff", routes: &[get("/git/diff")], run: |bench| Box::pin(diff(bench)), ..READ },
     Operation { name: "git_commits", routes: &[get("/git/commits")], run: |bench| Box::pin(commits(bench)), ..READ },
     Operation { name: "get_server_info", routes: &[get("/server_info")], run: |bench| Box::pin(info(bench)), ..READ },
-    Operation { name: "alive", routes: &[get("/alive")], run: |bench| Box::pin(alive(bench)), ..READ },
+    Operation {
+        name: "alive",
+        routes: &[Route { recovers: false, ..get("/alive") }],
+        run: |bench| Box::pin(alive(bench)),
+        ..READ
+    },
     Operation {
         name: "wait_ready",
         routes: &[get("/ready"), get("/api/init"), get("/server_info")],

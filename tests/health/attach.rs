@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use workspace_fleet::{ErrorKind, messages::AttachCommand, protocol::EventId};
+use workspace_fleet::{
+    ErrorKind,
+    messages::{AttachCommand, CommandEvent, ExecuteCommand, OnDrop},
+    protocol::EventId,
+};
 
-use crate::servers::{PATIENCE, Stub, workspace};
+use crate::servers::{Agent, PATIENCE, Stub, workspace};
 
 /// A server that has been up for so many seconds and knows of a command that began ten minutes ago, by a clock that is wrong
 /// by an hour.
@@ -50,5 +55,24 @@ async fn a_command_of_this_server_is_waited_for() {
     let (fleet, workspace) = workspace(&server.url, |config| config).await;
     let waiting = workspace.ask(AttachCommand::new(id));
     assert!(tokio::time::timeout(Duration::from_secs(2), waiting).await.is_err());
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_command_whose_server_restarts_while_it_is_followed_has_no_outcome() {
+    let mut agent = Agent::start(&[]);
+    let (fleet, workspace) = workspace(&agent.url(), |config| config).await;
+    let command = ExecuteCommand::new("echo begun; exec sleep 1000").with_timeout(None).with_on_drop(OnDrop::Detach);
+    let id = workspace.start_command(command).await.unwrap();
+    let mut attached = workspace.attach(id);
+    while !matches!(attached.next().await, Some(CommandEvent::Output { .. })) {}
+    agent.kill();
+    agent.restart();
+    let error = tokio::time::timeout(PATIENCE, attached.result()).await.expect("it is said at once").unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::OutcomeUnknown { command_id: Some(found), .. } if found == id), "{error}");
+    assert!(error.to_string().contains("the server restarted"), "{error}");
+    // The embedded server keeps its log in memory: the new one knows nothing of the command, and says so.
+    let error = tokio::time::timeout(PATIENCE, workspace.attach(id).result()).await.expect("at once").unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::NotFound { .. }) && error.to_string().contains("no longer"), "{error}");
     fleet.shutdown().await;
 }

@@ -48,7 +48,8 @@ async fn output_arrives_as_it_is_written() {
     // What is written before the socket is open is searched for.
     late.drain(..late.len() / 2);
     late.sort_unstable();
-    assert!(late[late.len() / 2] < Duration::from_millis(200), "{late:?}");
+    // A line that comes after a pause is not held back for those that come ten times a second.
+    assert!(late[late.len() / 2] < Duration::from_millis(60), "{late:?}");
     let seen = workspace.observe().await.unwrap();
     assert!(seen.pushed_events >= 10, "{seen:?}");
     assert!(seen.polls <= 45, "{seen:?}");

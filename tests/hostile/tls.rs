@@ -4,67 +4,29 @@
 use std::{
     io::{self, BufRead as _, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
     sync::Arc,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use rustls_pki_types::PrivateKeyDer;
-use tempfile::TempDir;
 use workspace_fleet::{
     Connection, Effect, ErrorKind, WorkspaceError,
     agent::{AgentConfig, AgentServer},
 };
 
-use crate::{place::Place, server::workspace};
+use crate::{place::Place, server::workspace, support::tls::Authority};
 
-/// An authority, and the PEM file that says so.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, folder }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
-    /// Puts TLS before a server, with a certificate for `name`. Returns the port.
-    fn before(&self, server: SocketAddr, name: &str, is_expired: bool) -> u16 {
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        if is_expired {
-            params.not_before = date_time_ymd(2001, 1, 1);
-            params.not_after = date_time_ymd(2002, 1, 1);
+/// Puts TLS before a server. Returns the port.
+fn before(server: SocketAddr, config: Arc<ServerConfig>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for tcp in listener.incoming().flatten() {
+            let config = Arc::clone(&config);
+            // One that hangs up ends its thread.
+            std::thread::spawn(move || drop(pass_on(tcp, config, server)));
         }
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-            .unwrap();
-        let (listener, config) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(config));
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            for tcp in listener.incoming().flatten() {
-                let config = Arc::clone(&config);
-                // One that hangs up ends its thread.
-                std::thread::spawn(move || drop(pass_on(tcp, config, server)));
-            }
-        });
-        port
-    }
+    });
+    port
 }
 
 /// Passes requests on one after another, each with its answer.
@@ -127,7 +89,7 @@ async fn refused(connection: Connection, kind: &str, says: &[&str]) -> Workspace
 async fn the_right_certificate_is_trusted_for_everything() {
     let agent = AgentServer::spawn(AgentConfig::default()).unwrap();
     let authority = Authority::new();
-    let port = authority.before(agent.addr(), "localhost", false);
+    let port = before(agent.addr(), authority.server("localhost", false));
     let (fleet, workspace) = workspace(secure(port, &authority), |config| config).await;
     let result = workspace.execute_command("echo over TLS").await.unwrap();
     assert_eq!((result.stdout.as_str(), result.exit_code), ("over TLS\n", 0));
@@ -149,16 +111,17 @@ async fn each_wrong_certificate_has_its_own_words() {
     let agent = AgentServer::spawn(AgentConfig::default()).unwrap();
     let (authority, other) = (Authority::new(), Authority::new());
     let cases = [
-        (authority.before(agent.addr(), "elsewhere.example", false), &authority, "another name than localhost"),
-        (authority.before(agent.addr(), "localhost", true), &authority, "has expired"),
-        (other.before(agent.addr(), "localhost", false), &authority, "unknown authority"),
+        (before(agent.addr(), authority.server("elsewhere.example", false)), &authority, "another name than localhost"),
+        (before(agent.addr(), authority.server("localhost", true)), &authority, "has expired"),
+        (before(agent.addr(), other.server("localhost", false)), &authority, "unknown authority"),
     ];
     for (port, trusted, says) in cases {
         let error = refused(secure(port, trusted), "tls", &[says]).await;
         assert_eq!(error.effect, Effect::NotSent, "{error}");
     }
     let unknown =
-        refused(secure(other.before(agent.addr(), "localhost", false), &authority), "tls", &["--ca-file"]).await;
+        refused(secure(before(agent.addr(), other.server("localhost", false)), &authority), "tls", &["--ca-file"])
+            .await;
     assert!(unknown.to_string().contains("ca_file"));
 }
 
@@ -173,7 +136,7 @@ async fn tls_where_none_is_spoken_and_none_where_it_is() {
     assert!(error.to_string().contains("write http://") && error.effect == Effect::NotSent, "{error}");
     fleet.shutdown().await;
 
-    let port = authority.before(agent.addr(), "localhost", false);
+    let port = before(agent.addr(), authority.server("localhost", false));
     let connection = Connection::new(&format!("http://localhost:{port}")).unwrap();
     let error = refused(connection, "tls", &["write https://"]).await;
     assert_eq!(error.effect, Effect::NotSent, "{error}");

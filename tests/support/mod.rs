@@ -10,5 +10,6 @@ pub(crate) mod pattern;
 pub(crate) mod processes;
 pub(crate) mod proxy;
 pub(crate) mod server;
+pub(crate) mod tls;
 
 pub(crate) use eventually::eventually;

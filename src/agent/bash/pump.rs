@@ -193,6 +193,6 @@ mod tests {
                 (went_out, due) = (Some(line), None);
             }
         }
-        assert_eq!(events, [10, 111, 212, 313, 414, 515, 616, 717, 818, 919]);
+        assert_eq!(events, [10, 110, 210, 310, 410, 510, 610, 710, 810, 910]);
     }
 }

@@ -42,6 +42,11 @@ pub(in crate::cli) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// The same of a time that may be 0, for something that is not to be done.
+pub(in crate::cli) fn parse_duration_or_zero(text: &str) -> Result<Duration, String> {
+    if text.trim() == "0" { Ok(Duration::ZERO) } else { parse_duration(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

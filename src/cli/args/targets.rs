@@ -2,7 +2,11 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{HeaderArg, duration::parse_duration, heading};
+use super::{
+    HeaderArg,
+    duration::{parse_duration, parse_duration_or_zero},
+    heading,
+};
 use crate::inventory::LabelFilter;
 
 /// The most agents of `--local`: each takes a thread and a port of this machine.
@@ -125,6 +129,22 @@ pub(in crate::cli) struct TargetArgs {
         help_heading = heading::CONNECTION
     )]
     pub(in crate::cli) connect_timeout: Option<Duration>,
+
+    /// For how long requests that do no harm when they are repeated are tried again after failures that may pass, as in 2m;
+    /// 0 for never [default: 30s]
+    ///
+    /// Reads, git queries, transfers and stops are repeated so, a transfer for as long since it last got on. A start is sent
+    /// again only when it is known that its command does not run; --transport-retries tries whole targets again.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "WSFLEET_RETRY_FOR",
+        hide_env_values = true,
+        value_parser = parse_duration_or_zero,
+        allow_hyphen_values = true,
+        help_heading = heading::CONNECTION
+    )]
+    pub(in crate::cli) retry_for: Option<Duration>,
 
     /// How many workspaces are worked on at once; fewer when the limit of open files has no room for so many
     #[arg(
