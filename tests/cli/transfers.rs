@@ -1,6 +1,14 @@
 //! Files and git, both ways.
 
-use std::process::Command;
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use crate::support::{Agent, Place};
 
@@ -96,4 +104,34 @@ fn a_path_in_no_repository_says_so() {
     let agent = Agent::start(&place, &[], &[]);
     let ended = place.run(&["changes", "-w", &agent.url, "/proc"]).expect(4);
     ended.says(&["/proc is in no git repository"]);
+}
+
+/// A gateway with nothing behind it: its URL, and how often it was asked for a download.
+fn gateway() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let head: Vec<String> =
+                BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            counter.fetch_add(usize::from(head.iter().any(|line| line.contains("/file/download"))), Ordering::SeqCst);
+            // Whoever hung up needs no answer.
+            let _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_request_is_repeated_for_as_long_as_is_said() {
+    let place = Place::new();
+    for (time, fewest, most) in [("0", 1, 1), ("700ms", 2, 4)] {
+        let (url, asked) = gateway();
+        place.run(&["download", "-w", &url, "--retry-for", time, "/log", "log"]).expect(4).says(&["502"]);
+        let asked = asked.load(Ordering::SeqCst);
+        assert!((fewest..=most).contains(&asked), "{time}: asked {asked} times");
+    }
+    place.run(&["download", "-w", "http://a", "--retry-for", "-1", "/log", "log"]).expect(2).says(&["--retry-for"]);
 }

@@ -215,24 +215,26 @@ impl Cell {
 
     /// How long a server is borne with that does not answer. Where one request alone is spoilt that is never used up, however
     /// busy the machine is.
-    pub(crate) fn max_outage(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         if self.always { 3 * ANSWER } else { Duration::from_secs(30) }
     }
 
     /// Whether an error would not be right.
     fn must_succeed(&self, round: &'static Operation, number: usize) -> bool {
-        let (act, recovers, is_idle) = match self.spot {
+        let (act, route, is_idle) = match self.spot {
             Spot::Refused(None) => return false,
             Spot::Refused(Some(_)) => return round.routes[0].recovers,
             Spot::Away(_) => return true,
-            Spot::Connect(act) => (act, round.routes[0].recovers, false),
-            Spot::Request(route, stage, act) => (act, route.recovers, stage == Stage::Idle),
+            Spot::Connect(act) => (act, round.routes[0], false),
+            Spot::Request(route, stage, act) => (act, route, stage == Stage::Idle),
         };
+        // What makes no sense does not pass, as far as can be told.
+        let recovers = if act == Act::Garbage { route.bears_nonsense } else { route.recovers };
         let is_harmless = matches!(act, Act::Pause(MOMENT) | Act::Throttle(..));
         // What comes after the last answer does not change it, but for a reset that may overtake it; and a start is made good
         // wherever it meets a fault.
         let is_last = number == 0 && round.routes.len() == 1 && act != Act::Reset;
-        let is_over = is_idle && (is_last || round.routes[0].recovers);
+        let is_over = is_idle && (is_last || round.routes[0].bears_nonsense);
         // What a request made good says nothing of the next one over the same connection.
         let is_first = number == 0 || !is_idle;
         is_harmless || is_over || (recovers && is_first && !self.always)

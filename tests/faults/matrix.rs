@@ -91,12 +91,13 @@ async fn play(scene: &Scene, fixtures: &Fixtures, number: usize, cell: Cell) -> 
     let name = format!("w{number}");
     let config = impatient(&name, &proxy.url(), scene.root.path())
         .with_push(cell.operation.push)
-        .with_max_outage(cell.max_outage());
+        .with_max_outage(cell.patience())
+        .with_retry_for(cell.patience());
     let workspace = scene.fleet.add(config).await.unwrap();
     if !cell.always {
         // What has never answered is not borne with; what has is tried again. The fault meets a new connection all the same.
         workspace.alive().await.unwrap();
-        workspace.reset_client().await;
+        proxy.cut();
     }
     cell.arm(&proxy).await;
     let mut game = Game { rounds: Vec::new(), problems: Vec::new(), was_slow: None };

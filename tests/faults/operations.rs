@@ -47,12 +47,14 @@ pub(crate) struct Route {
     pub(crate) has_body: bool,
     /// Whether it is a command of the runtime's own, which is given more time than an answer.
     pub(crate) is_helper: bool,
-    /// Whether whatever happens to it once is made good, or done without.
+    /// Whether what happens to it once and passes is made good, or done without.
     pub(crate) recovers: bool,
+    /// Whether nonsense in place of an answer is, too.
+    pub(crate) bears_nonsense: bool,
 }
 
 const fn get(path: &'static str) -> Route {
-    Route { path, skip: 0, has_body: false, is_helper: false, recovers: true }
+    Route { path, skip: 0, has_body: false, is_helper: false, recovers: true, bears_nonsense: false }
 }
 
 const fn post(path: &'static str) -> Route {
@@ -80,20 +82,26 @@ const READ: Operation = Operation {
     run: |_| Box::pin(async { Ended::Right }),
 };
 
-const START: Route = post("/start_bash_command");
+const START: Route = Route { bears_nonsense: true, ..post("/start_bash_command") };
 const SEARCH: Route = get("/bash_events/search");
+/// The same while a command is watched.
+const LOOK: Route = Route { bears_nonsense: true, ..SEARCH };
+/// What removes things is done without.
+const fn removal(skip: u32) -> Route {
+    Route { bears_nonsense: true, ..helper(skip) }
+}
 
 pub(crate) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "execute_command",
-        routes: &[START, SEARCH],
+        routes: &[START, LOOK],
         is_command: true,
         run: |bench| Box::pin(execute(bench, SHORT, (pattern::seq(1, 3000), pattern::seq(1, 20), 5))),
         ..READ
     },
     Operation {
         name: "execute_command, pushed",
-        routes: &[get("/sockets/bash-events")],
+        routes: &[Route { bears_nonsense: true, ..get("/sockets/bash-events") }],
         is_command: true,
         push: Push::Always,
         run: |bench| Box::pin(execute(bench, LONG, (pattern::seq(1, 30), String::new(), 6))),
@@ -128,13 +136,13 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "directory_upload",
-        routes: &[helper(0), post("/file/upload"), START, SEARCH, helper(1)],
+        routes: &[helper(0), post("/file/upload"), START, LOOK, removal(1)],
         run: |bench| Box::pin(directory_upload(bench)),
         ..READ
     },
     Operation {
         name: "directory_download",
-        routes: &[START, SEARCH, get("/file/download"), helper(0)],
+        routes: &[START, LOOK, get("/file/download"), removal(0)],
         run: |bench| Box::pin(directory_download(bench)),
         ..READ
     },

@@ -79,8 +79,9 @@ async fn how_late(workspace: &Workspace) -> Vec<Duration> {
 async fn output_reaches_its_reader_within_200_ms() {
     let agent = agent();
     let limit = Duration::from_millis(200);
-    // On a machine that is busy with other things even a process that is ready may have to wait for longer than that.
-    for tries_left in (0..4).rev() {
+    // On a machine that is busy with other things even a process that is ready may have to wait for longer than that. Most
+    // lines are on time even so.
+    for tries_left in (0..3).rev() {
         // Each time a workspace whose server was not asked yet whether it pushes.
         let (fleet, workspace) = workspace(&agent.url(), |config| config).await;
         let late = how_late(&workspace).await;
@@ -89,6 +90,7 @@ async fn output_reaches_its_reader_within_200_ms() {
         let seen = workspace.observe().await.unwrap();
         assert!(seen.pushed_events >= 20, "{seen:?}");
         fleet.shutdown().await;
+        assert!(median <= limit / 2, "the median is {median:?}: {late:?}");
         if p99 <= limit {
             return;
         }

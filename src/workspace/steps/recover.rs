@@ -47,14 +47,14 @@ pub(super) async fn recover(
     lost: &Failure,
     caller: &CancellationToken,
 ) -> Result<Recovered, Failure> {
-    let mut retry = Retry::new(core, head, lost, caller);
-    if let Some(command) = retry.until_answered(|| feed::find_command(core, head)).await? {
+    let mut inquiry = Inquiry::new(core, head, lost, caller);
+    if let Some(command) = inquiry.until_answered(|| feed::find_command(core, head)).await? {
         return Ok(Recovered::Found { command, forbidden: false });
     }
-    retry.until_answered(|| put_tombstone(core, head)).await?;
+    inquiry.until_answered(|| put_tombstone(core, head)).await?;
     for _ in 0..2 {
-        let Some(command) = retry.until_answered(|| feed::find_command(core, head)).await? else { continue };
-        let last = retry.until_answered(|| async { feed::last_output(&core.client()?, command.id).await }).await?;
+        let Some(command) = inquiry.until_answered(|| feed::find_command(core, head)).await? else { continue };
+        let last = inquiry.until_answered(|| async { feed::last_output(&core.client()?, command.id).await }).await?;
         let superseded =
             last.is_some_and(|last| is_superseded(last.exit_code, last.stderr.as_deref().unwrap_or_default()));
         return Ok(if superseded { Recovered::NeverRuns } else { Recovered::Found { command, forbidden: true } });
@@ -66,9 +66,11 @@ async fn put_tombstone(core: &Rc<Core>, head: CommandHead) -> Result<(), Failure
     core.client()?.upload(&head.tombstone_path(), UploadBody::bytes(Bytes::new())).await.map(drop)
 }
 
-/// Repeats harmless requests until they are answered, within one bound for all of them. The bound is short once nobody
-/// waits for the command any more; until then the command is not given up lightly.
-struct Retry<'a> {
+/// Repeats harmless requests until they are answered, within one bound for all of them. Other than with what is merely tried
+/// again ([`Retry`](crate::workspace::backoff::Retry)) a command hangs on the answer that may run, and so nothing but a refusal
+/// that lasts ends it. The bound is short once nobody waits for the command any more; until then the command is not given up
+/// lightly.
+struct Inquiry<'a> {
     core: &'a Rc<Core>,
     head: CommandHead,
     lost: &'a Failure,
@@ -81,7 +83,7 @@ struct Retry<'a> {
     refused: Option<(Instant, u32)>,
 }
 
-impl<'a> Retry<'a> {
+impl<'a> Inquiry<'a> {
     fn new(core: &'a Rc<Core>, head: CommandHead, lost: &'a Failure, caller: &'a CancellationToken) -> Self {
         let began = Instant::now();
         let give_up = began + core.config.max_outage;
