@@ -223,7 +223,8 @@ impl Cell {
     fn must_succeed(&self, round: &'static Operation, number: usize) -> bool {
         let (act, route, is_idle) = match self.spot {
             Spot::Refused(None) => return false,
-            Spot::Refused(Some(_)) => return round.routes[0].recovers,
+            // The start of a command that nobody took is told, and not sent again.
+            Spot::Refused(Some(_)) => return round.routes[0].recovers && !round.is_command,
             Spot::Away(_) => return true,
             Spot::Connect(act) => (act, round.routes[0], false),
             Spot::Request(route, stage, act) => (act, route, stage == Stage::Idle),

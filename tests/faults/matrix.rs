@@ -96,7 +96,10 @@ async fn play(scene: &Scene, fixtures: &Fixtures, number: usize, cell: Cell) -> 
     let workspace = scene.fleet.add(config).await.unwrap();
     if !cell.always {
         // What has never answered is not borne with; what has is tried again. The fault meets a new connection all the same.
-        workspace.alive().await.unwrap();
+        let give_up = Instant::now() + cell.limit();
+        while let Err(error) = workspace.alive().await {
+            assert!(Instant::now() < give_up, "{error}");
+        }
         proxy.cut();
     }
     cell.arm(&proxy).await;
