@@ -226,6 +226,8 @@ impl Cell {
             // The start of a command that nobody took is told, and not sent again.
             Spot::Refused(Some(_)) => return round.routes[0].recovers && !round.is_command,
             Spot::Away(_) => return true,
+            // So is one whose connection is heard to be cut before anything was sent.
+            Spot::Connect(Act::Reset | Act::Close) if round.is_command => return false,
             Spot::Connect(act) => (act, round.routes[0], false),
             Spot::Request(route, stage, act) => (act, route, stage == Stage::Idle),
         };
