@@ -7,12 +7,13 @@ use std::{
 use futures::channel::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::start::Prepared;
+use super::{resume::PAST_ITS_HEAD, start::Prepared};
 use crate::{
     CommandResult, ErrorKind, Failure,
-    messages::{CommandEvent, CommandOutput, Execute, ExecuteCommand, HoldUntil, OnDrop, Spec},
+    messages::{CommandEvent, CommandOutput, Execute, ExecuteCommand, HoldUntil, Known, OnDrop, Spec},
     protocol::{CommandHead, EventId},
     workspace::{
+        attendant,
         backoff::Retry,
         caller,
         core::Core,
@@ -23,9 +24,6 @@ use crate::{
     },
 };
 
-/// How long a command may take to get past its head.
-const PAST_ITS_HEAD: Duration = Duration::from_secs(2);
-
 /// How much of what a command of the runtime's own says is kept.
 const MOST_SAID: usize = 64 << 10;
 
@@ -35,10 +33,9 @@ pub(crate) async fn execute(
     place: Result<impl Future<Output = Result<Permit, Refused>>, Refused>,
     execute: Execute,
 ) -> Result<CommandResult, Failure> {
-    let Execute { command, caller, events, follow_output } = execute;
-    let permit = core.turn(place, Some(&caller)).await?;
-    let prepared = Prepared::new(&core, command, &caller).await?;
-    let mut permit = Some(permit);
+    let Execute { command, caller, events, follow_output, known } = execute;
+    let mut permit = Some(take_turn(&core, place, &command, &caller).await?);
+    let mut prepared = Prepared::new(&core, command, &caller).await?;
     let holds = prepared.command.hold_until == HoldUntil::Finished;
     let begun = |may_be_superseded: bool| {
         if !holds && !may_be_superseded {
@@ -52,9 +49,10 @@ pub(crate) async fn execute(
         follow_output,
         outlives: false,
         from: None,
+        told: [0; 2],
         is_own: false,
     };
-    let result = run(&core, &prepared, &watching, begun).await?;
+    let result = run(&core, &mut prepared, &watching, known, begun).await?;
     prepared.clean_up(&core, &result);
     drop(permit);
     result
@@ -64,20 +62,24 @@ pub(crate) async fn execute(
 /// that may turn out.
 async fn run(
     core: &Rc<Core>,
-    prepared: &Prepared,
+    prepared: &mut Prepared,
     watching: &Watching,
+    mut known: Option<Known>,
     mut begun: impl FnMut(bool),
 ) -> Result<Result<CommandResult, Failure>, Failure> {
     loop {
-        let started = prepared.start(core, &watching.caller).await?;
+        let known_id = known.as_ref().map(|known| known.command_id);
+        let (started, resumed) = prepared.resume_or_start(core, known_id, &watching.caller).await?;
+        let told = known.take().map(|known| known.told).filter(|_| resumed).unwrap_or_default();
         if let Some(events) = &watching.events {
             // A follower that has gone is noticed by its token.
             let _ = events.send(CommandEvent::Started { command_id: started.id }).await;
         }
         let may_be_superseded = started.may_be_superseded;
         begun(may_be_superseded);
-        let result = watch(core, &prepared.command, started, watching.clone()).await;
-        if let (true, Ok(result)) = (may_be_superseded, &result)
+        let watching = Watching { from: resumed.then_some([0, 0]), told, ..watching.clone() };
+        let result = watch(core, &prepared.command, started, watching).await;
+        if let (true, Ok(result)) = (may_be_superseded || resumed, &result)
             && is_superseded(result.raw_exit_code, &result.stderr)
         {
             continue;
@@ -93,7 +95,7 @@ pub(super) async fn run_own(core: &Rc<Core>, command: String, timeout: Duration)
     let command = ExecuteCommand::new(command).with_cwd("/").with_timeout(timeout).with_max_output(MOST_SAID);
     let caller = no_caller();
     let going = async {
-        let prepared = Prepared::new(core, command, &caller).await?;
+        let mut prepared = Prepared::new(core, command, &caller).await?;
         let watching = Watching {
             caller: caller.clone(),
             on_drop: OnDrop::Stop,
@@ -101,9 +103,10 @@ pub(super) async fn run_own(core: &Rc<Core>, command: String, timeout: Duration)
             follow_output: false,
             outlives: false,
             from: None,
+            told: [0; 2],
             is_own: true,
         };
-        run(core, &prepared, &watching, |_| ()).await?
+        run(core, &mut prepared, &watching, None, |_| ()).await?
     };
     tokio::pin!(going);
     let result = tokio::select! {
@@ -125,6 +128,20 @@ pub(super) async fn run_own(core: &Rc<Core>, command: String, timeout: Duration)
         }
         result => result,
     }
+}
+
+/// Waits for the turn of a command. One that may have been started before has to be looked for even if nobody wants it any
+/// more, and whatever keeps it from that says nothing of what it has done.
+async fn take_turn(
+    core: &Rc<Core>,
+    place: Result<impl Future<Output = Result<Permit, Refused>>, Refused>,
+    command: &ExecuteCommand,
+    caller: &CancellationToken,
+) -> Result<Permit, Failure> {
+    if !command.resume {
+        return core.turn(place, Some(caller)).await;
+    }
+    core.turn(place, None).await.map_err(|failure| Failure::maybe_sent(failure.kind))
 }
 
 async fn watch(
@@ -149,10 +166,10 @@ pub(crate) async fn start_detached(
     command: ExecuteCommand,
 ) -> Result<EventId, Failure> {
     let caller = no_caller();
-    let _permit = core.turn(place, Some(&caller)).await?;
-    let prepared = Prepared::new(&core, ExecuteCommand { max_output: 0, ..command }, &caller).await?;
+    let _permit = take_turn(&core, place, &command, &caller).await?;
+    let mut prepared = Prepared::new(&core, ExecuteCommand { max_output: 0, ..command }, &caller).await?;
     loop {
-        let started = prepared.start(&core, &caller).await?;
+        let (started, resumed) = prepared.resume_or_start(&core, None, &caller).await?;
         let (id, head, may_be_superseded) = (started.id, started.head, started.may_be_superseded);
         let on_drop = prepared.command.on_drop;
         let watching = Watching {
@@ -161,7 +178,8 @@ pub(crate) async fn start_detached(
             events: None,
             follow_output: false,
             outlives: on_drop == OnDrop::Detach,
-            from: None,
+            from: resumed.then_some([0, 0]),
+            told: [0; 2],
             is_own: false,
         };
         let watch = watch_in_background(&core, &prepared.command, started, watching);
@@ -205,6 +223,11 @@ fn watch_in_background(
     watching: Watching,
 ) -> oneshot::Receiver<Result<CommandResult, Failure>> {
     let spec = Spec { command: command.command.clone(), timeout: command.timeout, max_output: command.max_output };
+    if watching.from.is_some() {
+        // Its server may have been started anew since: its end would never come.
+        let core = core.clone();
+        core.tasks.clone().spawn_local(async move { attendant::look_at_attached(&core).await });
+    }
     CommandWatch::spawn(core, spec, started, watching)
 }
 

@@ -82,7 +82,7 @@ impl CommandWatch {
         let sink = Sink::new(spec.max_output, watching.events, watching.follow_output);
         let rest = Rc::new(Cell::new(None));
         let watch = Self {
-            sink: sink.from(watching.from.unwrap_or_default()),
+            sink: sink.from(watching.from.unwrap_or_default()).told(watching.told),
             key,
             attached,
             counts: !attached && !watching.is_own,

@@ -59,6 +59,8 @@ pub(crate) struct Watching {
     pub(crate) outlives: bool,
     /// For a command that was started before, from which bytes of its streams on the output is wanted.
     pub(crate) from: Option<[u64; 2]>,
+    /// How many bytes of its streams the follower has got already.
+    pub(crate) told: [u64; 2],
     /// Whether it is a command of the runtime's own, which is not counted.
     pub(crate) is_own: bool,
 }
