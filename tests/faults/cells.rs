@@ -253,9 +253,10 @@ impl Cell {
         }
     }
 
-    /// Whether an answer came too late although nothing held it up.
+    /// Whether an answer came too late although nothing held it up: where one request alone is held up, the next are not.
     pub(crate) fn is_late(&self, ended: &Ended) -> bool {
-        matches!(ended, Ended::Error(WorkspaceError { kind: ErrorKind::Deadline { .. }, .. })) && !self.waits()
+        let is_deadline = matches!(ended, Ended::Error(WorkspaceError { kind: ErrorKind::Deadline { .. }, .. }));
+        is_deadline && !(self.always && self.waits())
     }
 
     /// What is wrong with an error, if anything is.
