@@ -76,6 +76,8 @@ fn carry_out(command: Command) -> Result<u8, CliError> {
         Command::Ping(args) => fleet(&args.targets, &args.output, |_| Ok(operation::ping())),
         Command::Info(args) => fleet(&args.targets, &args.output, |_| Ok(operation::info())),
         Command::Agent(args) => agent::serve(args),
+        #[cfg(feature = "service")]
+        Command::Serve(args) => super::serve::serve(args),
         Command::Completion(args) => Ok(completion::print(&args)),
     }
 }

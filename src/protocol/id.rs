@@ -19,6 +19,13 @@ impl EventId {
         Self(Uuid::new_v4())
     }
 
+    /// A new id that is larger than all that were made before on this machine.
+    #[cfg(feature = "service")]
+    #[must_use]
+    pub fn now() -> Self {
+        Self(Uuid::now_v7())
+    }
+
     /// One of 256 ids, for fuzz tests.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) const fn nth(number: u8) -> Self {

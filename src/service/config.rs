@@ -1,0 +1,92 @@
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use crate::WorkspaceConfig;
+
+/// What a service is started with.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServiceConfig {
+    /// The address or name to listen on. Any but a loopback address needs keys. Default: `127.0.0.1`.
+    pub host: String,
+    /// The port; 0 picks a free one. Default: 0.
+    pub port: u16,
+    /// Where the store is kept. It is made where there is none, for this user alone.
+    pub state_dir: PathBuf,
+    /// Who may use it. Default: nobody is asked for a key.
+    pub keys: Vec<ApiKey>,
+    /// Workspaces that are there from the beginning and are not stored. Default: none.
+    pub workspaces: Vec<WorkspaceConfig>,
+}
+
+/// A key of the service.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ApiKey {
+    /// Who has it, for logs.
+    pub name: String,
+    /// The key itself.
+    pub secret: SecretString,
+    /// What it allows.
+    pub access: Access,
+}
+
+/// What a key allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Access {
+    /// To look at everything that is no secret.
+    ReadOnly,
+    /// To do everything.
+    Full,
+}
+
+impl ApiKey {
+    /// A key.
+    #[must_use]
+    pub fn new(name: impl Into<String>, secret: impl Into<SecretString>, access: Access) -> Self {
+        Self { name: name.into(), secret: secret.into(), access }
+    }
+}
+
+impl ServiceConfig {
+    /// A service whose store is in this directory, all else at its default.
+    #[must_use]
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            state_dir: state_dir.into(),
+            keys: Vec::new(),
+            workspaces: Vec::new(),
+        }
+    }
+
+    /// Sets the address or name to listen on.
+    #[must_use]
+    pub fn with_host(mut self, host: impl Into<String>) -> Self {
+        self.host = host.into();
+        self
+    }
+
+    /// Sets the port.
+    #[must_use]
+    pub const fn with_port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Adds a key.
+    #[must_use]
+    pub fn with_key(mut self, key: ApiKey) -> Self {
+        self.keys.push(key);
+        self
+    }
+
+    /// Adds a workspace that is there from the beginning.
+    #[must_use]
+    pub fn with_workspace(mut self, workspace: WorkspaceConfig) -> Self {
+        self.workspaces.push(workspace);
+        self
+    }
+}

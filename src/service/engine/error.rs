@@ -1,0 +1,30 @@
+use crate::{Failure, WorkspaceError, service::StoreError};
+
+/// Why the service does not do what it is asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    /// There is no such thing.
+    #[error("there is no {what} {name}")]
+    NotFound { what: &'static str, name: String },
+    /// There is one already, or it is in a state in which that cannot be done.
+    #[error("{0}")]
+    Conflict(String),
+    /// What is asked for makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The service ends.
+    #[error("the service ends")]
+    Ending,
+    /// The workspace.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Failure> for EngineError {
+    fn from(failure: Failure) -> Self {
+        Self::Invalid(failure.kind.to_string())
+    }
+}

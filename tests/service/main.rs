@@ -1,0 +1,6 @@
+//! The service, over real sockets, in a process of its own that can be killed.
+
+#[path = "../support/agent.rs"]
+mod agent;
+mod scene;
+mod slice;
