@@ -18,6 +18,24 @@ pub struct ServiceConfig {
     pub keys: Vec<ApiKey>,
     /// Workspaces that are there from the beginning and are not stored. Default: none.
     pub workspaces: Vec<WorkspaceConfig>,
+    /// How much may go on at once.
+    pub limits: Limits,
+}
+
+/// How much may go on at once in a service. More is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Commands that have not ended, those of runs left aside. Default: 4096.
+    pub commands: usize,
+    /// Runs that have not ended. Default: 256.
+    pub runs: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { commands: 4096, runs: 256 }
+    }
 }
 
 /// A key of the service.
@@ -59,6 +77,7 @@ impl ServiceConfig {
             state_dir: state_dir.into(),
             keys: Vec::new(),
             workspaces: Vec::new(),
+            limits: Limits::default(),
         }
     }
 

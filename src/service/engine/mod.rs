@@ -2,21 +2,31 @@
 
 mod commands;
 mod error;
+mod handle;
+mod idempotency;
+mod listing;
+mod output;
 mod workspaces;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-pub(crate) use commands::{CommandHandle, StartRequest};
+pub(crate) use commands::{StartRequest, Started, command_location};
 pub(crate) use error::EngineError;
+pub(crate) use handle::CommandHandle;
+pub(crate) use idempotency::{Claim, Made};
+pub(crate) use listing::{CommandFilter, Page};
+pub(crate) use output::{CommandOutput, OutputPage, OutputPiece};
 pub(crate) use workspaces::{WorkspaceRequest, WorkspaceView};
 
+use idempotency::Claims;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    ServiceConfig, ServiceError, StoreError,
+    Limits, ServiceConfig, ServiceError, StoreError,
     store::{FileStore, Logs, Sealer, Store},
 };
 use crate::{Fleet, protocol::EventId};
@@ -29,6 +39,10 @@ pub(crate) struct Engine {
     sealer: Sealer,
     /// The commands that have not ended.
     commands: Mutex<HashMap<EventId, Arc<CommandHandle>>>,
+    /// One for each command that may run.
+    places: Arc<Semaphore>,
+    claims: Claims,
+    limits: Limits,
     /// What goes on in the background, and must come to its end before the process does.
     tasks: TaskTracker,
     /// Cancelled when the service ends: what runs on the workspaces is let go, to be taken up again.
@@ -49,6 +63,9 @@ impl Engine {
             logs: Logs::open(config.state_dir.join("logs"))?,
             sealer: Sealer::open(&config.state_dir.join("key"))?,
             commands: Mutex::default(),
+            places: Arc::new(Semaphore::new(config.limits.commands)),
+            claims: Claims::default(),
+            limits: config.limits,
             tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
             runtime,
@@ -77,6 +94,10 @@ impl Engine {
 /// A new id that is larger than those before it.
 fn new_id() -> EventId {
     EventId::now()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The records hold no key that this process would not read.
