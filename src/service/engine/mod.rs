@@ -2,8 +2,10 @@
 
 mod commands;
 mod error;
+mod files;
 mod handle;
 mod idempotency;
+mod leases;
 mod listing;
 mod output;
 mod workspaces;
@@ -17,16 +19,18 @@ pub(crate) use commands::{StartRequest, Started, command_location};
 pub(crate) use error::EngineError;
 pub(crate) use handle::CommandHandle;
 pub(crate) use idempotency::{Claim, Made};
+pub(crate) use leases::{LeaseTerms, LeaseView};
 pub(crate) use listing::{CommandFilter, Page};
 pub(crate) use output::{CommandOutput, OutputPage, OutputPiece};
-pub(crate) use workspaces::{WorkspaceRequest, WorkspaceView};
+pub(crate) use workspaces::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView};
 
 use idempotency::Claims;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Limits, ServiceConfig, ServiceError, StoreError,
+    HostPattern, Limits, ServiceConfig, ServiceError, StoreError,
+    metrics::{Metrics, Timed},
     store::{FileStore, Logs, Sealer, Store},
 };
 use crate::{Fleet, protocol::EventId};
@@ -43,6 +47,12 @@ pub(crate) struct Engine {
     places: Arc<Semaphore>,
     claims: Claims,
     limits: Limits,
+    /// Where workspaces may be that are added.
+    allow_hosts: Vec<HostPattern>,
+    /// One change of a workspace after another.
+    changing: tokio::sync::Mutex<()>,
+    leases: leases::LeaseBook,
+    pub(super) metrics: Arc<Metrics>,
     /// What goes on in the background, and must come to its end before the process does.
     tasks: TaskTracker,
     /// Cancelled when the service ends: what runs on the workspaces is let go, to be taken up again.
@@ -56,7 +66,8 @@ impl Engine {
         config: &ServiceConfig,
         runtime: tokio::runtime::Handle,
     ) -> Result<Arc<Self>, ServiceError> {
-        let store = FileStore::open(&config.state_dir)?;
+        let metrics = Arc::new(Metrics::new());
+        let store = Timed { store: FileStore::open(&config.state_dir)?, metrics: Arc::clone(&metrics) };
         let engine = Arc::new(Self {
             fleet: Fleet::start().map_err(ServiceError::Start)?,
             store: Arc::new(store),
@@ -66,6 +77,10 @@ impl Engine {
             places: Arc::new(Semaphore::new(config.limits.commands)),
             claims: Claims::default(),
             limits: config.limits,
+            allow_hosts: config.allow_hosts.clone(),
+            changing: tokio::sync::Mutex::default(),
+            leases: leases::LeaseBook::default(),
+            metrics: Arc::clone(&metrics),
             tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
             runtime,

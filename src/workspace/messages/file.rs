@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{FileStream, OnProgress, TransferProgress, UploadStream, ask, command::refuse_bytes, stream::refuse_stream};
+use super::{
+    FileStream, OnProgress, TransferProgress, UploadStream, ask, command::refuse_bytes, stream::refuse_stream,
+};
 use crate::{FileOperationResult, Operation};
 
 /// Writes a file of the sandbox. A step.

@@ -106,10 +106,7 @@ pub struct FileStream {
 }
 
 impl FileStream {
-    pub(crate) fn new(
-        size: Option<u64>,
-        etag: Option<String>,
-    ) -> (mpsc::Sender<Result<Bytes, WorkspaceError>>, Self) {
+    pub(crate) fn new(size: Option<u64>, etag: Option<String>) -> (mpsc::Sender<Result<Bytes, WorkspaceError>>, Self) {
         let (sender, pieces) = mpsc::channel(PIECES);
         (sender, Self { size, etag, pieces })
     }

@@ -64,7 +64,9 @@ async fn hand_on(
     let idle = core.config.limits.idle_timeout;
     while let Some(piece) = fetch.next().await? {
         let Piece::Bytes(bytes) = piece else {
-            return Err(Failure::cut_short("the file changed while it was read, and what came before cannot be called back"));
+            return Err(Failure::cut_short(
+                "the file changed while it was read, and what came before cannot be called back",
+            ));
         };
         match timeout(idle, pieces.send(Ok(bytes))).await {
             Ok(Ok(())) => {}
