@@ -47,8 +47,9 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
     let status = response.status().as_u16();
     let took = began.elapsed();
     shared.metrics.request(&method, &route, status, took);
-    log::info!(
-        target: "wsfleet::http",
+    let level = if status >= 500 { log::Level::Warn } else { log::Level::Info };
+    log::log!(
+        target: "wsfleet::http", level,
         request_id = id.0.as_str(), method = method.as_str(), route = route.as_str(), status = status,
         caller = caller.as_deref().unwrap_or_default(), micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         "{method} {} {status}", path.escape_debug()
