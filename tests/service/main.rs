@@ -2,5 +2,9 @@
 
 #[path = "../support/agent.rs"]
 mod agent;
+mod http;
+mod operations;
+mod rest;
 mod scene;
+mod security;
 mod slice;
