@@ -71,9 +71,9 @@ pub(in crate::cli) struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one, help_heading = LIMITS)]
     pub(in crate::cli) max_runs: usize,
 
-    /// Go on so long after SIGTERM, with /ready answering 503, before no further request is taken
-    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_duration, help_heading = LIMITS)]
-    pub(in crate::cli) drain_delay: Duration,
+    /// Go on so long after SIGTERM, with /ready answering 503, before no further request is taken [default: not at all]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = LIMITS)]
+    pub(in crate::cli) drain_delay: Option<Duration>,
 
     /// Give requests that go on so long to end then
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, help_heading = LIMITS)]
