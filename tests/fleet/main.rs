@@ -4,6 +4,7 @@
 mod jobs;
 mod leases;
 mod lost;
+mod resume;
 mod runs;
 mod sandboxes;
 #[path = "../health/servers.rs"]

@@ -447,6 +447,7 @@ impl CommandWatch {
         let by_itself = self.ended_by_itself();
         self.settled.by_itself.set(by_itself);
         let why = self.ending.map(|ending| ending.why).filter(|_| !by_itself);
+        let why = why.or_else(|| self.was_timed_out(raw_exit_code).then_some(Why::TimedOut));
         let (stdout, stderr) = self.sink.finish();
         let result = CommandResult {
             command: std::mem::take(&mut self.spec.command),
@@ -485,6 +486,15 @@ impl CommandWatch {
             _ => left_alone,
         };
         !took.is_negative() && took.unsigned_abs() <= allowed
+    }
+
+    /// Whether the server ended the command because its time was up, while nobody watched it.
+    fn was_timed_out(&self, raw_exit_code: Option<i32>) -> bool {
+        let (Some(ended), Some(timeout)) = (self.assembly.ended_at(), self.spec.timeout) else { return false };
+        let took = ended.duration_since(self.started.server_time);
+        self.attached
+            && raw_exit_code.is_some_and(|code| code < 0)
+            && Duration::try_from(took).is_ok_and(|took| took >= timeout)
     }
 
     fn settle(&mut self, result: Result<CommandResult, Failure>, ctx: &mut Context<Self>) {
