@@ -2,6 +2,7 @@
 #![cfg(feature = "agent")]
 
 mod jobs;
+mod killed;
 mod leases;
 mod lost;
 mod resume;

@@ -371,6 +371,17 @@ pub(crate) struct Execute {
     pub(crate) events: Option<mpsc::Sender<CommandEvent>>,
     /// Whether output is among them. It is held back while there is no room for it.
     pub(crate) follow_output: bool,
+    /// The command, where it is known to have been started.
+    pub(crate) known: Option<Known>,
+}
+
+/// A command that was started before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    /// The id that the server gave it.
+    pub(crate) command_id: EventId,
+    /// How many bytes of its two streams are not to be sent to the follower again.
+    pub(crate) told: [u64; 2],
 }
 
 ask!(Execute => CommandResult, Operation::ExecuteCommand, traced);

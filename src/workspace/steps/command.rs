@@ -29,11 +29,12 @@ pub(crate) async fn execute(
     place: Result<impl Future<Output = Result<Permit, Refused>>, Refused>,
     execute: Execute,
 ) -> Result<CommandResult, Failure> {
-    let Execute { command, caller, events, follow_output } = execute;
+    let Execute { command, caller, events, follow_output, mut known } = execute;
     let mut permit = Some(take_turn(&core, place, &command, &caller).await?);
     let mut prepared = Prepared::new(&core, command, &caller).await?;
     loop {
-        let (started, resumed) = prepared.resume_or_start(&core, &caller).await?;
+        let (started, resumed) = prepared.resume_or_start(&core, known.map(|known| known.command_id), &caller).await?;
+        let told = known.take().map(|known| known.told).filter(|_| resumed).unwrap_or_default();
         if let Some(events) = &events {
             // A follower that has gone is noticed by its token.
             let _ = events.send(CommandEvent::Started { command_id: started.id }).await;
@@ -49,6 +50,7 @@ pub(crate) async fn execute(
             follow_output,
             outlives: false,
             from: resumed.then_some([0, 0]),
+            told,
         };
         let result = watch(&core, &prepared.command, started, watching).await;
         if let (true, Ok(result)) = (may_be_superseded || resumed, &result)
@@ -101,7 +103,7 @@ pub(crate) async fn start_detached(
     let _permit = take_turn(&core, place, &command, &caller).await?;
     let mut prepared = Prepared::new(&core, ExecuteCommand { max_output: 0, ..command }, &caller).await?;
     loop {
-        let (started, resumed) = prepared.resume_or_start(&core, &caller).await?;
+        let (started, resumed) = prepared.resume_or_start(&core, None, &caller).await?;
         let (id, head, may_be_superseded) = (started.id, started.head, started.may_be_superseded);
         let on_drop = prepared.command.on_drop;
         let watching = Watching {
@@ -111,6 +113,7 @@ pub(crate) async fn start_detached(
             follow_output: false,
             outlives: on_drop == OnDrop::Detach,
             from: resumed.then_some([0, 0]),
+            told: [0; 2],
         };
         let watch = watch_in_background(&core, &prepared.command, started, watching);
         let superseded = if may_be_superseded { turns_out_superseded(&core, id).await } else { Ok(false) };

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{helper, process_ids::ProcessIds, recover::Retry};
 use crate::{
     ErrorKind, Failure,
-    protocol::{BashCommand, CommandHead},
+    protocol::{BashCommand, BashEvent, CommandHead, EventId},
     workspace::{
         core::{Core, count},
         feed,
@@ -69,6 +69,38 @@ pub(super) async fn resume(
     Err(retry.unknown(&format!("its start was called off more than {MOST_NAMES} times")))
 }
 
+/// Takes a command over that another process is known to have started. One that its server knows no more is never started
+/// again.
+pub(super) async fn adopt(
+    core: &Rc<Core>,
+    ids: ProcessIds,
+    command_id: EventId,
+    caller: &CancellationToken,
+) -> Result<Started, Failure> {
+    let mut retry = Retry::for_resume(core, CommandHead::new(ids.base()), caller);
+    let command = match retry.until_answered(|| async { core.client()?.bash_event(command_id).await }).await? {
+        BashEvent::Command(command) => command,
+        _ => return Err(retry.unknown("its id is another event's")),
+    };
+    let last = async || feed::last_output(&core.client()?, command_id).await;
+    let has_ended = retry.until_answered(last).await?.is_some_and(|last| last.is_final());
+    let at = if has_ended { Instant::now() } else { age(core, &mut retry, &command).await?.0 };
+    let head = CommandHead::strip(&command.command).map(|(head, _)| head);
+    Ok(taken_over(&command, head, at))
+}
+
+fn taken_over(command: &BashCommand, head: Option<CommandHead>, at: Instant) -> Started {
+    Started {
+        id: command.id,
+        head,
+        at,
+        server_time: command.timestamp,
+        round_trip: Duration::ZERO,
+        instance: None,
+        may_be_superseded: false,
+    }
+}
+
 fn found(core: &Core, started: Started) -> Resumed {
     count(&core.counters.starts_recovered);
     Resumed::Found(started)
@@ -88,15 +120,7 @@ async fn look(core: &Rc<Core>, retry: &mut Retry<'_>, ids: ProcessIds) -> Result
                 None => continue,
             },
         };
-        return Ok(Some(Started {
-            id: command.id,
-            head: Some(head),
-            at,
-            server_time: command.timestamp,
-            round_trip: Duration::ZERO,
-            instance: None,
-            may_be_superseded: false,
-        }));
+        return Ok(Some(taken_over(&command, Some(head), at)));
     }
     Ok(None)
 }
@@ -104,9 +128,7 @@ async fn look(core: &Rc<Core>, retry: &mut Retry<'_>, ids: ProcessIds) -> Result
 /// When a command began that has not ended, by this machine's clock. One that may still be at its head is waited for;
 /// `None` when it turns out to have been called off there.
 async fn began(core: &Rc<Core>, retry: &mut Retry<'_>, command: &BashCommand) -> Result<Option<Instant>, Failure> {
-    let now = retry.until_answered(|| helper::run(core, "true".to_owned())).await?;
-    let age = Duration::try_from(now.timestamp.duration_since(command.timestamp)).unwrap_or_default();
-    let at = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+    let (at, age) = age(core, retry, command).await?;
     let past_its_head = Instant::now() + PAST_ITS_HEAD.saturating_sub(age);
     while Instant::now() < past_its_head {
         let last = async || feed::last_output(&core.client()?, command.id).await;
@@ -117,6 +139,13 @@ async fn began(core: &Rc<Core>, retry: &mut Retry<'_>, command: &BashCommand) ->
         actix_rt::time::sleep(PAST_ITS_HEAD / 20).await;
     }
     Ok(Some(at))
+}
+
+/// When a command began, by this machine's clock, and how long ago that was. The server's clock may differ, and so it is asked.
+async fn age(core: &Rc<Core>, retry: &mut Retry<'_>, command: &BashCommand) -> Result<(Instant, Duration), Failure> {
+    let now = retry.until_answered(|| helper::run(core, "true".to_owned())).await?;
+    let age = Duration::try_from(now.timestamp.duration_since(command.timestamp)).unwrap_or_default();
+    Ok((Instant::now().checked_sub(age).unwrap_or_else(Instant::now), age))
 }
 
 /// Sees to it that nothing runs any more under these ids. Returns whether that had been seen to before.

@@ -7,7 +7,7 @@ use super::{
     private::PrivateFolder,
     process_ids::{MAX_SENDS, ProcessIds},
     recover::{Recovered, recover},
-    resume::{Resumed, resume},
+    resume::{Resumed, adopt, resume},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -104,12 +104,17 @@ impl Prepared {
         Ok(())
     }
 
-    /// Takes the command over where it says that another process may have started it, or starts it. Returns which.
+    /// Takes the command over that is known to have been started, or that may have been where it says so, or starts it.
+    /// Returns whether it was taken over.
     pub(super) async fn resume_or_start(
         &mut self,
         core: &Rc<Core>,
+        known: Option<EventId>,
         caller: &CancellationToken,
     ) -> Result<(Started, bool), Failure> {
+        if let Some(command_id) = known {
+            return Ok((adopt(core, self.ids, command_id, caller).await?, true));
+        }
         if self.command.resume
             && let Some(started) = self.resume(core, caller).await?
         {

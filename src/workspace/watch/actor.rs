@@ -132,6 +132,8 @@ pub(crate) struct Watching {
     pub(crate) outlives: bool,
     /// For a command that was started before, from which bytes of its streams on the output is wanted.
     pub(crate) from: Option<[u64; 2]>,
+    /// How many bytes of its streams the follower has got already.
+    pub(crate) told: [u64; 2],
 }
 
 /// Output events of this command, or the word that there are no more for now.
@@ -184,7 +186,7 @@ impl CommandWatch {
         let sink = Sink::new(spec.max_output, watching.events, watching.follow_output);
         let rest = Rc::new(Cell::new(None));
         let watch = Self {
-            sink: sink.from(watching.from.unwrap_or_default()),
+            sink: sink.from(watching.from.unwrap_or_default()).told(watching.told),
             key,
             attached,
             outlives: watching.outlives,
