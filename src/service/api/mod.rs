@@ -1,6 +1,7 @@
 //! The routes below `/v1`, and their description.
 
 mod commands;
+mod runs;
 mod workspaces;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -21,6 +22,14 @@ use super::http::{Problem, ProblemKind};
         commands::get,
         commands::stop,
         commands::events,
+        runs::start,
+        runs::list,
+        runs::get,
+        runs::add_jobs,
+        runs::close,
+        runs::cancel,
+        runs::report,
+        runs::events,
     )
 )]
 struct Description;
@@ -31,6 +40,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         web::scope("/v1")
             .configure(workspaces::configure)
             .configure(commands::configure)
+            .configure(runs::configure)
             .default_service(web::to(unknown)),
     );
     config.route("/openapi.json", web::get().to(description));
