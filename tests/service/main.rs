@@ -2,5 +2,9 @@
 
 #[path = "../support/agent.rs"]
 mod agent;
+mod client;
+mod durable;
+mod idempotency;
+mod runs;
 mod scene;
 mod slice;

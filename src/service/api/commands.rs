@@ -1,9 +1,11 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::runs::{claim, read_body};
 use crate::{
     messages::ExecuteCommand,
     protocol::EventId,
@@ -28,6 +30,10 @@ const START: Duration = Duration::from_secs(30);
 /// A command that is to be started.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct CommandRequest {
+    /// Secret variables. They are never told again.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>, write_only)]
+    secret_env: BTreeMap<String, SecretString>,
     #[serde(flatten)]
     #[schema(value_type = Object)]
     command: ExecuteCommand,
@@ -36,13 +42,17 @@ pub(super) struct CommandRequest {
 /// Starts a command.
 #[utoipa::path(post, path = "/v1/workspaces/{name}/commands", request_body = CommandRequest, responses((status = 201)))]
 async fn start(
-    _: Writer,
+    writer: Writer,
+    request: HttpRequest,
     shared: web::Data<Shared>,
     name: web::Path<String>,
-    body: web::Json<CommandRequest>,
+    body: web::Bytes,
 ) -> Result<HttpResponse, Problem> {
-    let request = StartRequest { workspace: name.into_inner(), command: body.into_inner().command };
-    let started = shared.engine.start_command(request, None).await?;
+    let claim = claim(&writer, &request, &body)?;
+    let CommandRequest { secret_env, mut command } = read_body(&body)?;
+    command.secret_env = secret_env;
+    let request = StartRequest { workspace: name.into_inner(), command };
+    let started = shared.engine.start_command(request, claim).await?;
     let record = shared.engine.reached(started.id, CommandState::Running, START).await?;
     Ok(HttpResponse::Created().insert_header(("location", format!("/v1/commands/{}", record.id))).json(&*record))
 }

@@ -254,14 +254,14 @@ async fn events(
     })
 }
 
-fn claim(writer: &Writer, request: &HttpRequest, body: &[u8]) -> Result<Option<Claim>, Problem> {
+pub(super) fn claim(writer: &Writer, request: &HttpRequest, body: &[u8]) -> Result<Option<Claim>, Problem> {
     let Some(key) = request.headers().get("idempotency-key") else { return Ok(None) };
     let refused = |_| Problem::new(ProblemKind::InvalidRequest, "the Idempotency-Key is no visible ASCII text");
     let key = key.to_str().map_err(refused)?;
     Ok(Some(Claim::new(&writer.0.caller, key, request.method().as_str(), request.path(), body)?))
 }
 
-fn read_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn read_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))
 }
 

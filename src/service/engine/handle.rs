@@ -95,8 +95,9 @@ impl Engine {
         let mut record = CommandRecord::clone(&handle.record());
         change(&mut record);
         let what = || self.store.commit([with, &[Table::Commands.put(record.id, &record)]].concat());
-        self.until_stored("the record of a command", what).await;
-        handle.record.send_replace(Arc::new(record));
+        if self.until_stored("the record of a command", what).await {
+            handle.record.send_replace(Arc::new(record));
+        }
     }
 
     /// Adds to a log. The output waits on its workspace while the log cannot take it, and is fetched again by the next
