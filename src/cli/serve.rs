@@ -26,10 +26,13 @@ pub(super) fn serve(args: ServeArgs) -> Result<u8, CliError> {
     let mut config = config(args)?;
     let mut agents = LocalAgents::default();
     if let Some(count) = local {
+        config.workspaces_end = true;
         config.workspaces = agents.start(local_names(count).collect(), &Interrupt::default())?;
     }
     let service = Service::start(config).map_err(|error| match error {
-        ServiceError::Host { .. } | ServiceError::OpenToOthers { .. } | ServiceError::Tls { .. } => CliError::usage(error.to_string()),
+        ServiceError::Host { .. } | ServiceError::OpenToOthers { .. } | ServiceError::Tls { .. } => {
+            CliError::usage(error.to_string())
+        }
         error => CliError::internal(error.to_string()),
     })?;
     let failed = |error: io::Error| CliError::internal(format!("can not start the service: {error}"));
@@ -79,6 +82,8 @@ fn config(args: ServeArgs) -> Result<ServiceConfig, CliError> {
     config.max_connections = args.max_connections;
     config.limits.commands = args.max_commands;
     config.limits.runs = args.max_runs;
+    config.retention.age = args.retention_age;
+    config.retention.bytes = args.retention_bytes as u64;
     config.drain_delay = args.drain_delay.unwrap_or_default();
     config.drain_timeout = args.drain_timeout;
     Ok(config)

@@ -23,7 +23,7 @@ mod schemas;
 mod server;
 mod store;
 
-pub use config::{Access, ApiKey, InvalidKeys, Limits, ServiceConfig, TlsFiles};
+pub use config::{Access, ApiKey, InvalidKeys, Limits, Retention, ServiceConfig, TlsFiles};
 pub use error::ServiceError;
 pub use hosts::{HostPattern, InvalidHostPattern};
 pub use server::{Service, ServiceHandle};

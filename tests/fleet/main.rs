@@ -1,9 +1,12 @@
 //! Runs, jobs and leases over real sockets, against the embedded agent server.
 #![cfg(feature = "agent")]
 
+mod gone_on;
 mod jobs;
+mod killed;
 mod leases;
 mod lost;
+mod resume;
 mod runs;
 mod sandboxes;
 #[path = "../health/servers.rs"]

@@ -2,9 +2,13 @@
 
 #[path = "../support/agent.rs"]
 mod agent;
+mod client;
+mod durable;
 mod http;
+mod idempotency;
 mod operations;
 mod rest;
+mod runs;
 mod scene;
 mod security;
 mod slice;

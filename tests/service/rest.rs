@@ -38,7 +38,8 @@ async fn workspaces_are_added_listed_changed_and_removed_and_their_secrets_never
     let page = list("?limit=2").await.json();
     assert_eq!((&page["next_cursor"], &page["total"]), (&json!("node2"), &json!(3)));
     let change = json!({ "host": "http://127.0.0.1:2", "api_key": "" }).to_string();
-    let changed = send(&service, "PATCH", "/v1/workspaces/node1", &[("content-type", "application/json")], change).await;
+    let changed =
+        send(&service, "PATCH", "/v1/workspaces/node1", &[("content-type", "application/json")], change).await;
     let settings = &changed.json()["settings"];
     assert_eq!((&settings["has_api_key"], &settings["header_names"]), (&json!(false), &json!(["X-Gate"])));
     assert_eq!(get(&service, "/v1/workspaces/node1").await.json()["host"], "http://127.0.0.1:2");
@@ -114,7 +115,10 @@ async fn files_and_directories_go_there_and_back_as_they_are() {
     assert_eq!(downloaded.header("content-length"), "9000000");
     assert!(downloaded.header("etag").starts_with('"'));
     assert!(downloaded.body == content);
-    assert_eq!(send(&service, "PUT", &format!("/v1/workspaces/{name}/files?path={path}/empty"), &[], "").await.status, 200);
+    assert_eq!(
+        send(&service, "PUT", &format!("/v1/workspaces/{name}/files?path={path}/empty"), &[], "").await.status,
+        200
+    );
     assert_eq!(get(&service, &format!("/v1/workspaces/{name}/files?path={path}/empty")).await.body, b"");
     get(&service, &format!("/v1/workspaces/{name}/files?path={path}/none")).await.is_problem(404, "not-found");
     get(&service, &format!("/v1/workspaces/{name}/files?path=relative")).await.is_problem(422, "invalid-request");
@@ -172,7 +176,9 @@ async fn a_lease_is_held_by_one_and_ends_when_it_is_not_renewed() {
     let second = post(&service, "/v1/leases", &json!({ "wait_ms": 20_000, "ttl_ms": 600_000 })).await;
     assert_eq!(second.status, 201, "{}", second.text());
     get(&service, &location).await.is_problem(404, "not-found");
-    send(&service, "POST", &execute, &headers, json!({ "command": "true" }).to_string()).await.is_problem(404, "not-found");
+    send(&service, "POST", &execute, &headers, json!({ "command": "true" }).to_string())
+        .await
+        .is_problem(404, "not-found");
     assert_eq!(get(&service, "/v1/leases").await.json()["leases"].as_array().unwrap().len(), 1);
     let second = second.header("location").to_owned();
     assert_eq!(send(&service, "DELETE", &second, &[], "").await.status, 204);
@@ -198,7 +204,9 @@ async fn every_error_is_a_problem_document() {
     send(&service, "POST", "/v1/leases", &[], "{}").await.is_problem(415, "unsupported-media-type");
     let large = send(&service, "POST", "/v1/leases", &json, vec![b' '; (4 << 20) + 1]).await;
     large.is_problem(413, "too-large");
-    send(&service, "POST", "/v1/workspaces", &json, "{\"name\":\"\",\"host\":\"http://a\"}").await.is_problem(422, "invalid-request");
+    send(&service, "POST", "/v1/workspaces", &json, "{\"name\":\"\",\"host\":\"http://a\"}")
+        .await
+        .is_problem(422, "invalid-request");
 }
 
 #[actix_rt::test]
@@ -251,7 +259,9 @@ fn schemathesis_finds_no_answer_that_is_not_described() {
     let is_there = std::env::var_os("WSFLEET_SCHEMATHESIS").is_some()
         || std::path::Path::new("target/schemathesis/bin/schemathesis").exists();
     if !is_there {
-        println!("left out: schemathesis is not installed; run tests/schemathesis.sh, or name it as WSFLEET_SCHEMATHESIS");
+        println!(
+            "left out: schemathesis is not installed; run tests/schemathesis.sh, or name it as WSFLEET_SCHEMATHESIS"
+        );
         return;
     }
     let began = std::time::Instant::now();

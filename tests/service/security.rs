@@ -63,7 +63,8 @@ fn a_service_that_others_can_reach_needs_keys() {
 
 #[actix_rt::test]
 async fn pages_of_others_can_neither_read_nor_change_anything() {
-    let service = Served::start(&["--local", "1", "--allow-origin", "https://fleet.example", "--server-name", "proxy.example"]);
+    let service =
+        Served::start(&["--local", "1", "--allow-origin", "https://fleet.example", "--server-name", "proxy.example"]);
     for host in ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.1"] {
         send(&service, "GET", "/v1/workspaces", &[("host", host)], "").await.is_problem(421, "misdirected");
     }
@@ -80,9 +81,14 @@ async fn pages_of_others_can_neither_read_nor_change_anything() {
     let own = format!("http://127.0.0.1:{}", service.port);
     send(&service, "POST", reset, &[("origin", &own)], "").await.is_problem(404, "not-found");
     let allowed = send(&service, "OPTIONS", reset, &[("origin", "https://fleet.example")], "").await;
-    assert_eq!((allowed.status.as_u16(), allowed.header("access-control-allow-origin")), (204, "https://fleet.example"));
+    assert_eq!(
+        (allowed.status.as_u16(), allowed.header("access-control-allow-origin")),
+        (204, "https://fleet.example")
+    );
     let answer = get(&service, "/v1/workspaces").await;
-    for (name, value) in [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("cache-control", "no-store")] {
+    for (name, value) in
+        [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("cache-control", "no-store")]
+    {
         assert_eq!(answer.header(name), value);
     }
 }
@@ -91,7 +97,10 @@ async fn pages_of_others_can_neither_read_nor_change_anything() {
 async fn workspaces_are_where_they_may_be() {
     let service = Served::start(&["--allow-host", "10.9.*:8000", "--allow-host", "box"]);
     let add = |name: &str, host: &str| json!({ "name": name, "host": host });
-    for (index, host) in ["http://10.9.1.1:8001", "http://127.0.0.1:8000", "http://box.evil", "http://169.254.169.254"].iter().enumerate() {
+    for (index, host) in ["http://10.9.1.1:8001", "http://127.0.0.1:8000", "http://box.evil", "http://169.254.169.254"]
+        .iter()
+        .enumerate()
+    {
         let refused = post(&service, "/v1/workspaces", &add(&format!("w{index}"), host)).await;
         refused.is_problem(422, "host-not-allowed");
     }

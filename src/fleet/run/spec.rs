@@ -6,13 +6,14 @@ use super::{
     job::{DEFAULT_FINALLY_TIMEOUT, Job, JobStep},
     placeholder::Names,
     policy::{LabelCap, MaxFail, Pace},
+    progress::RunProgress,
 };
 use crate::{
     fleet::Selector,
     messages::{
         DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff, UploadSource,
     },
-    protocol::Trace,
+    protocol::{EventId, Trace},
     workspace::{millis, optional_millis},
 };
 
@@ -61,6 +62,14 @@ pub struct RunSpec {
     /// How long the `finally` steps of a job may take together. Default: 5 minutes.
     #[serde(default = "default_finally_timeout", with = "millis", rename = "finally_timeout_ms")]
     pub finally_timeout: Duration,
+    /// Its id, for a run that another process can [go on with](Self::with_progress) when this one ends: its events are to be
+    /// kept as they come. An event counts as kept when the next one is asked for; until then neither does a target begin of
+    /// which it says so, nor a step follow on the one of which it tells the end. Default: a random one, and nothing waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<EventId>,
+    /// How far an earlier process had come with it. Default: it is a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Box<RunProgress>>,
 }
 
 /// What a run does.
@@ -143,6 +152,8 @@ impl RunSpec {
             slow_after: None,
             trace: Trace::default(),
             finally_timeout: DEFAULT_FINALLY_TIMEOUT,
+            id: None,
+            progress: None,
         }
     }
 
@@ -234,6 +245,27 @@ impl RunSpec {
     #[must_use]
     pub fn with_trace(mut self, trace: Trace) -> Self {
         self.trace = trace;
+        self
+    }
+
+    /// Sets its id, for a run whose events are kept so that another process can go on with it.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<Option<EventId>>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Goes on with a run that an earlier process had begun under the same [id](Self::with_id), and that ended before the run
+    /// did. All else is to be as it was, with the jobs that were added since, and the workspaces are to have the same names.
+    ///
+    /// The events go on where they ended. Targets that have ended are counted and not carried out again. Those that had begun
+    /// go on at the step where they were, on the workspace where they were: a command that was started is taken over, with
+    /// its output from where the events ended, and is never started a second time. What else was not known to have ended,
+    /// as an upload, is done again. A command that its server knows no more is `outcome_unknown`. The run's times count from when it
+    /// began at first. Two processes must not go on with the same run at once.
+    #[must_use]
+    pub fn with_progress(mut self, progress: impl Into<Option<RunProgress>>) -> Self {
+        self.progress = progress.into().map(Box::new);
         self
     }
 

@@ -8,6 +8,7 @@ mod files;
 mod git;
 mod leases;
 mod meta;
+mod runs;
 mod workspaces;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -21,6 +22,7 @@ fn routes() -> Routes {
     workspaces::routes(&mut routes);
     commands::routes(&mut routes);
     files::routes(&mut routes);
+    runs::routes(&mut routes);
     git::routes(&mut routes);
     leases::routes(&mut routes);
     meta::routes(&mut routes);

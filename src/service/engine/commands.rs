@@ -17,7 +17,7 @@ use crate::{
     protocol::EventId,
     service::{
         StoreError,
-        store::{CommandRecord, CommandState, FrameKind, Table},
+        store::{Change, CommandRecord, CommandState, FrameKind, Table, Unfinished},
     },
 };
 
@@ -83,10 +83,16 @@ impl Engine {
             Some(lease) => self.leased(lease, &request.workspace)?,
             None => self.workspace(&request.workspace).await?,
         };
-        let (record, command) = self.record(request)?;
+        let (record, command) = self.new_record(request)?;
         let id = record.id;
         let log = self.logs.writable(id)?;
-        let written = self.commit_claimed(claim, &command_location(id), vec![Table::Commands.put(id, &record)]).await;
+        let written = self
+            .commit_claimed(
+                claim,
+                &command_location(id),
+                vec![Table::Commands.put(id, &record), Table::Unfinished.put(id, &Unfinished::Command)],
+            )
+            .await;
         if let Err(error) = written {
             drop(log);
             self.logs.remove(id);
@@ -99,11 +105,14 @@ impl Engine {
     }
 
     /// The record of a command, and the command as the workspace gets it.
-    fn record(&self, request: StartRequest) -> Result<(CommandRecord, ExecuteCommand), EngineError> {
+    fn new_record(&self, request: StartRequest) -> Result<(CommandRecord, ExecuteCommand), EngineError> {
         let StartRequest { workspace, mut command, lease: _ } = request;
         let id = new_id();
         let place = id.to_string();
         command.on_drop = OnDrop::Detach;
+        // So it is found again by the next service, also when the answer to its start never came.
+        command.process_id = Some(id);
+        command.resume = false;
         // The output is in the log.
         command.max_output = 0;
         let mut stored = command.clone();
@@ -142,10 +151,20 @@ impl Engine {
     pub(super) fn watch(self: &Arc<Self>, handle: Arc<CommandHandle>, stream: CommandStream, known: [u64; 2]) {
         lock(&self.commands).insert(handle.record().id, Arc::clone(&handle));
         let engine = Arc::clone(self);
-        self.spawn(async move { engine.follow(&handle, stream, known).await });
+        self.spawn(async move {
+            if let Some(ended) = engine.follow(&handle, stream, known).await {
+                engine.finish(&handle, ended).await;
+            }
+        });
     }
 
-    pub(super) async fn follow(&self, handle: &CommandHandle, mut stream: CommandStream, mut known: [u64; 2]) {
+    /// Follows a command, and returns how it ended; `None` when the service ended before it.
+    pub(super) async fn follow(
+        &self,
+        handle: &CommandHandle,
+        mut stream: CommandStream,
+        mut known: [u64; 2],
+    ) -> Option<Result<CommandResult, WorkspaceError>> {
         loop {
             tokio::select! {
                 event = stream.next() => match event {
@@ -154,16 +173,15 @@ impl Engine {
                     None => break,
                 },
                 // Let go of, to be taken up again by the next service.
-                () = self.ending.cancelled() => return,
+                () = self.ending.cancelled() => return None,
             }
         }
         let ended = stream.result().await;
-        if !self.ending.is_cancelled() {
-            self.finish(handle, ended).await;
-        }
+        (!self.ending.is_cancelled()).then_some(ended)
     }
 
     async fn note_start(&self, handle: &CommandHandle, command_id: EventId) {
+        handle.taken_up.cancel();
         let started = |record: &mut CommandRecord| {
             record.state = CommandState::Running;
             record.started.get_or_insert_with(Timestamp::now);
@@ -173,7 +191,7 @@ impl Engine {
             record.sealed_stdin = None;
         };
         if handle.record().command_id != Some(command_id) {
-            self.change_command(handle, started).await;
+            self.change_command(handle, started, &[]).await;
             self.metrics.command_started(&handle.record());
         }
         if handle.is_to_be_stopped() {
@@ -208,6 +226,8 @@ impl Engine {
             record.sealed_stdin = None;
             match ended {
                 Ok(mut result) => {
+                    // Of one that was taken up again its server tells with what the runtime had put before it.
+                    result.command.clone_from(&record.command.command);
                     record.outcome = Some(Outcome::from(&result));
                     // Nothing was kept of it here, and nothing is missing in the log.
                     (result.stdout, result.stderr, result.truncated) = Default::default();
@@ -219,10 +239,11 @@ impl Engine {
                 }
             }
         };
-        self.change_command(handle, finished).await;
+        let id = handle.record().id;
+        self.change_command(handle, finished, &[Change::Remove(Table::Unfinished, id.to_string())]).await;
         self.metrics.command_ended(&handle.record());
         handle.log().finish();
-        lock(&self.commands).remove(&handle.record().id);
+        lock(&self.commands).remove(&id);
     }
 
     /// The command of this id, whether it has ended or not.
@@ -263,7 +284,7 @@ impl Engine {
     pub(crate) async fn stop_command(&self, id: EventId) -> Result<Arc<CommandRecord>, EngineError> {
         if let Some(handle) = self.running_command(id) {
             if !handle.record().stop_requested {
-                self.change_command(&handle, |record| record.stop_requested = true).await;
+                self.change_command(&handle, |record| record.stop_requested = true, &[]).await;
             }
             handle.stop_when_started.store(true, Ordering::SeqCst);
             if let Some(command_id) = handle.record().command_id {

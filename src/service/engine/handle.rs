@@ -9,13 +9,14 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use crate::{
     Workspace,
     service::{
         StoreError,
-        store::{CommandRecord, CommandState, FrameKind, Log, Table},
+        store::{Change, CommandRecord, CommandState, FrameKind, Log, Table},
     },
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct CommandHandle {
     pub(super) workspace: Workspace,
     /// Whether it is to be stopped as soon as it has started.
     pub(super) stop_when_started: AtomicBool,
+    /// Cancelled when a command of an earlier process was found on its workspace, or was not.
+    pub(super) taken_up: CancellationToken,
     /// Its place among those that may run at once; those of an earlier process may be more.
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -51,6 +54,7 @@ impl CommandHandle {
             changing: Mutex::new(()),
             log,
             workspace,
+            taken_up: CancellationToken::new(),
             _place: place,
         }
     }
@@ -81,13 +85,19 @@ impl CommandHandle {
 impl Engine {
     /// Changes the record of a command, writes it down, and then tells those who wait for it. A store that fails is asked
     /// again until the service ends: the next one then begins with the record that there is.
-    pub(super) async fn change_command(&self, handle: &CommandHandle, change: impl FnOnce(&mut CommandRecord)) {
+    pub(super) async fn change_command(
+        &self,
+        handle: &CommandHandle,
+        change: impl FnOnce(&mut CommandRecord),
+        with: &[Change],
+    ) {
         let _one = handle.changing.lock().await;
         let mut record = CommandRecord::clone(&handle.record());
         change(&mut record);
-        let what = || self.store.commit(vec![Table::Commands.put(record.id, &record)]);
-        self.until_stored("the record of a command", what).await;
-        handle.record.send_replace(Arc::new(record));
+        let what = || self.store.commit([with, &[Table::Commands.put(record.id, &record)]].concat());
+        if self.until_stored("the record of a command", what).await {
+            handle.record.send_replace(Arc::new(record));
+        }
     }
 
     /// Adds to a log. The output waits on its workspace while the log cannot take it, and is fetched again by the next

@@ -67,7 +67,7 @@ impl Engine {
         claim: Option<Claim>,
         make: impl Future<Output = Result<T, EngineError>> + Send + 'static,
     ) -> Result<Made<T>, EngineError> {
-        if self.ending.is_cancelled() {
+        if self.closing.is_cancelled() {
             return Err(EngineError::Ending);
         }
         let engine = Arc::clone(self);

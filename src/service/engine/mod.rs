@@ -1,6 +1,7 @@
 //! What the service does, without HTTP.
 
 mod commands;
+mod end;
 mod error;
 mod files;
 mod handle;
@@ -8,10 +9,16 @@ mod idempotency;
 mod leases;
 mod listing;
 mod output;
+mod report;
+mod restore;
+mod retention;
+mod run_handle;
+mod run_request;
+mod runs;
 mod workspaces;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -22,6 +29,10 @@ pub(crate) use idempotency::{Claim, Made};
 pub(crate) use leases::{LeaseTerms, LeaseView};
 pub(crate) use listing::{CommandFilter, Page};
 pub(crate) use output::{CommandOutput, OutputPage, OutputPiece};
+pub(crate) use report::RunResults;
+pub(crate) use run_handle::{RunCounts, RunFollowed};
+pub(crate) use run_request::RunRequest;
+pub(crate) use runs::run_location;
 pub(crate) use workspaces::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView};
 
 use idempotency::Claims;
@@ -29,11 +40,11 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    HostPattern, Limits, ServiceConfig, ServiceError, StoreError,
+    HostPattern, Limits, Retention, ServiceConfig, ServiceError, StoreError,
     metrics::{Metrics, Timed},
     store::{FileStore, Logs, Sealer, Store},
 };
-use crate::{Fleet, protocol::EventId};
+use crate::{Fleet, RunHandle, protocol::EventId};
 
 /// Everything that the service has, shared by all of its routes and tasks.
 pub(crate) struct Engine {
@@ -46,6 +57,14 @@ pub(crate) struct Engine {
     /// One for each command that may run.
     places: Arc<Semaphore>,
     claims: Claims,
+    /// The runs that have not ended.
+    runs: Mutex<HashMap<EventId, Arc<RunFollowed>>>,
+    /// Runs that were let go of, until the workspaces have let go of their commands.
+    let_go: Mutex<Vec<RunHandle>>,
+    /// One for each command that may be taken up at the same time.
+    taking_up: Arc<Semaphore>,
+    /// The workspaces whose servers end with the service.
+    local: HashSet<String>,
     limits: Limits,
     /// Where workspaces may be that are added.
     allow_hosts: Vec<HostPattern>,
@@ -53,6 +72,9 @@ pub(crate) struct Engine {
     changing: tokio::sync::Mutex<()>,
     leases: leases::LeaseBook,
     pub(super) metrics: Arc<Metrics>,
+    retention: Retention,
+    /// Cancelled when nothing new is taken any more.
+    closing: CancellationToken,
     /// What goes on in the background, and must come to its end before the process does.
     tasks: TaskTracker,
     /// Cancelled when the service ends: what runs on the workspaces is let go, to be taken up again.
@@ -76,11 +98,17 @@ impl Engine {
             commands: Mutex::default(),
             places: Arc::new(Semaphore::new(config.limits.commands)),
             claims: Claims::default(),
+            runs: Mutex::default(),
+            let_go: Mutex::default(),
+            taking_up: Arc::new(Semaphore::new(restore::AT_ONCE)),
+            local: local(config),
             limits: config.limits,
             allow_hosts: config.allow_hosts.clone(),
             changing: tokio::sync::Mutex::default(),
             leases: leases::LeaseBook::default(),
             metrics: Arc::clone(&metrics),
+            retention: config.retention,
+            closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
             runtime,
@@ -88,22 +116,22 @@ impl Engine {
         for workspace in &config.workspaces {
             engine.fleet.add(workspace.clone()).await?;
         }
-        engine.restore_workspaces().await.map_err(|error| ServiceError::Restore(error.to_string()))?;
+        let failed = |error: EngineError| ServiceError::Restore(error.to_string());
+        engine.restore_workspaces().await.map_err(failed)?;
+        engine.restore_work().await.map_err(failed)?;
+        engine.spawn(Arc::clone(&engine).retain());
         Ok(engine)
-    }
-
-    /// Lets go of everything that runs, and returns when all is written down.
-    pub(super) async fn end(&self) {
-        self.ending.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-        self.fleet.clone().shutdown().await;
     }
 
     /// Carries something out in the background.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn_on(task, &self.runtime);
     }
+}
+
+fn local(config: &ServiceConfig) -> HashSet<String> {
+    let names = config.workspaces.iter().filter(|_| config.workspaces_end).map(|workspace| workspace.name.clone());
+    names.collect()
 }
 
 /// A new id that is larger than those before it.

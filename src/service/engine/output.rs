@@ -102,7 +102,7 @@ fn piece(frame: &Frame) -> Option<OutputPiece> {
     let stream = match frame.kind {
         FrameKind::Stdout => OutputStream::Stdout,
         FrameKind::Stderr => OutputStream::Stderr,
-        FrameKind::Event => return None,
+        FrameKind::Event | FrameKind::Result => return None,
     };
     Some(OutputPiece { stream, text: String::from_utf8_lossy(&frame.payload).into_owned() })
 }
@@ -114,11 +114,11 @@ fn unreadable(id: EventId, error: &io::Error) -> StoreError {
 /// How many bytes of each stream a log has.
 pub(super) fn stream_bytes(log: &Log) -> io::Result<[u64; 2]> {
     let mut bytes = [0, 0];
-    log.scan(log.end(), |kind, length, _| {
-        if let Some(index) = index(kind) {
-            bytes[index] += length as u64;
+    log.scan(0, log.end(), |frame| {
+        if let Some(index) = index(frame.kind) {
+            bytes[index] += frame.length as u64;
         }
-        Ok(())
+        Ok(true)
     })?;
     Ok(bytes)
 }
@@ -127,7 +127,7 @@ const fn index(kind: FrameKind) -> Option<usize> {
     match kind {
         FrameKind::Stdout => Some(0),
         FrameKind::Stderr => Some(1),
-        FrameKind::Event => None,
+        FrameKind::Event | FrameKind::Result => None,
     }
 }
 
@@ -139,18 +139,18 @@ fn collect(log: &Log, most: usize) -> io::Result<CommandOutput> {
     let mut left_out = [false; 2];
     // What is written meanwhile is not part of it.
     let mut wanted = total;
-    log.scan(log.end(), |kind, length, payload| {
-        let Some(index) = index(kind) else { return Ok(()) };
-        let length = (length as u64).min(wanted[index]);
+    log.scan(0, log.end(), |frame| {
+        let Some(index) = index(frame.kind) else { return Ok(true) };
+        let length = (frame.length as u64).min(wanted[index]);
         wanted[index] -= length;
         let (begin, end) = (at[index], at[index] + length);
         at[index] = end;
         let tail = total[index].saturating_sub(last).max(first.min(total[index]));
         if begin >= first && end <= tail {
             left_out[index] |= length > 0;
-            return Ok(());
+            return Ok(true);
         }
-        let payload = payload()?;
+        let payload = frame.payload()?;
         let part = |from: u64, to: u64| {
             let to = usize::try_from(to.clamp(begin, end) - begin).unwrap_or_default();
             let from = usize::try_from(from.clamp(begin, end) - begin).unwrap_or_default();
@@ -161,7 +161,7 @@ fn collect(log: &Log, most: usize) -> io::Result<CommandOutput> {
         let middle = part(first, tail);
         left_out[index] |= !middle.is_empty();
         kept.extend_from_slice(part(tail, end));
-        Ok(())
+        Ok(true)
     })?;
     let [stdout, stderr] = kept.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let [stdout_bytes, stderr_bytes] = total;

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -66,9 +67,20 @@ impl Logs {
         size
     }
 
-    /// How many bytes a log has; 0 where there is none.
-    pub(crate) fn size(&self, id: EventId) -> u64 {
-        fs::metadata(self.path(id)).map_or(0, |metadata| metadata.len())
+    /// All logs that there are, with the size of each and the time of its last change.
+    pub(crate) fn list(&self) -> Result<Vec<(EventId, u64, SystemTime)>, StoreError> {
+        let failed = |source| StoreError::File { path: self.directory.clone(), source };
+        let mut logs = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse().ok());
+            // One that is removed meanwhile is none.
+            if let (Some(id), Ok(metadata)) = (id, entry.metadata()) {
+                logs.push((id, metadata.len(), metadata.modified().unwrap_or_else(|_| SystemTime::now())));
+            }
+        }
+        Ok(logs)
     }
 
     fn get(
@@ -203,26 +215,51 @@ impl Log {
         Ok(frames)
     }
 
-    /// Goes over the frames from the beginning to this place, with the kind and the length of each, and its payload for those
-    /// who want it: it is read only then.
+    /// Goes over the frames between two places, for as long as the visitor wants more. Payloads are read only for those who
+    /// ask for them.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when no frame begins there, and those of the visitor.
     pub(crate) fn scan(
         &self,
+        from: u64,
         to: u64,
-        mut visit: impl FnMut(FrameKind, usize, &dyn Fn() -> io::Result<Vec<u8>>) -> io::Result<()>,
+        mut visit: impl FnMut(&Passed<'_>) -> io::Result<bool>,
     ) -> io::Result<()> {
-        let (mut at, mut head) = (0, [0; HEADER]);
+        let (mut at, mut head) = (from, [0; HEADER]);
         while at < to {
+            if at + HEADER as u64 > to {
+                return Err(no_frame(at));
+            }
             self.file.read_exact_at(&mut head, at)?;
             let (kind, length) = header(at, &head).ok_or_else(|| no_frame(at))?;
-            let begin = at + HEADER as u64;
-            visit(kind, length, &|| {
-                let mut payload = vec![0; length];
-                self.file.read_exact_at(&mut payload, begin)?;
-                Ok(payload)
-            })?;
-            at = begin + length as u64;
+            let end = at + (HEADER + length) as u64;
+            if !visit(&Passed { file: &self.file, at, end, kind, length })? {
+                return Ok(());
+            }
+            at = end;
         }
         Ok(())
+    }
+}
+
+/// A frame that is passed by.
+pub(crate) struct Passed<'a> {
+    file: &'a File,
+    at: u64,
+    /// Where the log goes on behind it.
+    pub(crate) end: u64,
+    pub(crate) kind: FrameKind,
+    /// How many bytes its payload has.
+    pub(crate) length: usize,
+}
+
+impl Passed<'_> {
+    /// Reads what is in it.
+    pub(crate) fn payload(&self) -> io::Result<Vec<u8>> {
+        let mut payload = vec![0; self.length];
+        self.file.read_exact_at(&mut payload, self.at + HEADER as u64)?;
+        Ok(payload)
     }
 }
 

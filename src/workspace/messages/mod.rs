@@ -12,7 +12,7 @@ mod progress;
 mod stream;
 mod traced;
 
-pub(crate) use command::{Attach, Execute, Spec};
+pub(crate) use command::{Attach, Execute, Known, Spec};
 pub use command::{
     AttachCommand, CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand,
     Stdin, StopCommand,
