@@ -71,6 +71,8 @@ pub(crate) struct Engine {
     /// One change of a workspace after another.
     changing: tokio::sync::Mutex<()>,
     leases: leases::LeaseBook,
+    /// Where workspaces are now that were elsewhere when they were added.
+    moved: Mutex<HashMap<String, String>>,
     pub(super) metrics: Arc<Metrics>,
     retention: Retention,
     /// Cancelled when nothing new is taken any more.
@@ -106,6 +108,7 @@ impl Engine {
             allow_hosts: config.allow_hosts.clone(),
             changing: tokio::sync::Mutex::default(),
             leases: leases::LeaseBook::default(),
+            moved: Mutex::default(),
             metrics: Arc::clone(&metrics),
             retention: config.retention,
             closing: CancellationToken::new(),
