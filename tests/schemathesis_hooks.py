@@ -11,6 +11,11 @@ import schemathesis
 ROOT = os.environ["WSFLEET_SCHEMATHESIS_ROOT"]
 
 
+@schemathesis.serializer("application/x-tar")
+def archive(context, value):
+    return value if isinstance(value, bytes) else str(value).encode(errors="replace")
+
+
 @schemathesis.hook
 def map_body(context, body):
     if isinstance(body, dict) and isinstance(body.get("command"), str):

@@ -255,3 +255,15 @@ pub(crate) enum OutcomeSchema {
     /// It was never its turn.
     Skipped,
 }
+
+/// A server-sent event.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ServerSentEvent)]
+pub(crate) struct EventSchema {
+    /// The position behind it.
+    id: String,
+    /// What it is.
+    event: String,
+    /// A JSON text.
+    data: String,
+}

@@ -24,7 +24,8 @@ async fn workspaces_are_added_listed_changed_and_removed_and_their_secrets_never
         assert_eq!(get(&service, &location).await.json()["name"], name, "{location}");
     }
     post(&service, "/v1/workspaces", &json!({ "name": "node1", "host": "http://a" })).await.is_problem(409, "conflict");
-    let list = |query: &str| get(&service, &format!("/v1/workspaces{query}"));
+    let service = &service;
+    let list = async |query: &str| get(service, &format!("/v1/workspaces{query}")).await;
     for (query, expected) in [
         ("", &["node1", "node2", "web/ä"][..]),
         ("?label=tier%3Dcpu", &["node2", "web/ä"]),
@@ -38,14 +39,13 @@ async fn workspaces_are_added_listed_changed_and_removed_and_their_secrets_never
     let page = list("?limit=2").await.json();
     assert_eq!((&page["next_cursor"], &page["total"]), (&json!("node2"), &json!(3)));
     let change = json!({ "host": "http://127.0.0.1:2", "api_key": "" }).to_string();
-    let changed =
-        send(&service, "PATCH", "/v1/workspaces/node1", &[("content-type", "application/json")], change).await;
+    let changed = send(service, "PATCH", "/v1/workspaces/node1", &[("content-type", "application/json")], change).await;
     let settings = &changed.json()["settings"];
     assert_eq!((&settings["has_api_key"], &settings["header_names"]), (&json!(false), &json!(["X-Gate"])));
-    assert_eq!(get(&service, "/v1/workspaces/node1").await.json()["host"], "http://127.0.0.1:2/");
+    assert_eq!(get(service, "/v1/workspaces/node1").await.json()["host"], "http://127.0.0.1:2/");
     assert_eq!(list("?name=node1").await.json()["workspaces"][0]["host"], "http://127.0.0.1:2/");
-    assert_eq!(send(&service, "DELETE", "/v1/workspaces/node1?on_remove=detach", &[], "").await.status, 204);
-    get(&service, "/v1/workspaces/node1").await.is_problem(404, "not-found");
+    assert_eq!(send(service, "DELETE", "/v1/workspaces/node1?on_remove=detach", &[], "").await.status, 204);
+    get(service, "/v1/workspaces/node1").await.is_problem(404, "not-found");
 }
 
 #[actix_rt::test]

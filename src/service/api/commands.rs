@@ -457,7 +457,7 @@ async fn text(
     ("id" = String, Path, description = "The command's id"),
     ("from" = Option<u64>, Query, minimum = 0, description = "A position that was told. Default: 0, the beginning"),
     ("Last-Event-ID" = Option<u64>, Header, description = "The same, as browsers send it when they come back")),
-    responses((status = 200, description = "The events", body = String, content_type = "text/event-stream")))]
+    responses((status = 200, description = "The events", body = crate::service::schemas::EventSchema, content_type = "text/event-stream")))]
 async fn events(
     request: HttpRequest,
     _: Authorized,

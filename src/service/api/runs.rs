@@ -252,7 +252,7 @@ async fn report(
 }
 
 /// Follows a run: its events as server-sent events, from its first one or from the last one that was seen.
-#[utoipa::path(get, path = "/v1/runs/{id}/events", tag = "runs", params(("id" = String, Path, description = "The run's id")), responses((status = 200, description = "The events", body = String, content_type = "text/event-stream")))]
+#[utoipa::path(get, path = "/v1/runs/{id}/events", tag = "runs", params(("id" = String, Path, description = "The run's id")), responses((status = 200, description = "The events", body = crate::service::schemas::EventSchema, content_type = "text/event-stream")))]
 async fn events(
     request: HttpRequest,
     _: Authorized,

@@ -28,7 +28,7 @@ pub(crate) use handle::CommandHandle;
 pub(crate) use idempotency::{Claim, Made};
 pub(crate) use leases::{LeaseTerms, LeaseView};
 pub(crate) use listing::{CommandFilter, Page};
-pub(crate) use output::{CommandOutput, OutputPage, OutputPiece};
+pub(crate) use output::OutputPage;
 pub(crate) use report::RunResults;
 pub(crate) use run_handle::{RunCounts, RunFollowed};
 pub(crate) use run_request::RunRequest;
