@@ -4,7 +4,11 @@
 mod agent;
 mod client;
 mod durable;
+mod http;
 mod idempotency;
+mod operations;
+mod rest;
 mod runs;
 mod scene;
+mod security;
 mod slice;

@@ -3,8 +3,10 @@
 mod commands;
 mod end;
 mod error;
+mod files;
 mod handle;
 mod idempotency;
+mod leases;
 mod listing;
 mod output;
 mod report;
@@ -24,20 +26,22 @@ pub(crate) use commands::{StartRequest, Started, command_location};
 pub(crate) use error::EngineError;
 pub(crate) use handle::CommandHandle;
 pub(crate) use idempotency::{Claim, Made};
+pub(crate) use leases::{LeaseTerms, LeaseView};
 pub(crate) use listing::{CommandFilter, Page};
-pub(crate) use output::{CommandOutput, OutputPage, OutputPiece};
-pub(crate) use report::RunResults;
+pub(crate) use output::OutputPage;
+pub(crate) use report::{LONGEST_TAIL, RunResults};
 pub(crate) use run_handle::{RunCounts, RunFollowed};
 pub(crate) use run_request::RunRequest;
 pub(crate) use runs::run_location;
-pub(crate) use workspaces::{WorkspaceRequest, WorkspaceView};
+pub(crate) use workspaces::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView};
 
 use idempotency::Claims;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Limits, Retention, ServiceConfig, ServiceError, StoreError,
+    HostPattern, Limits, Retention, ServiceConfig, ServiceError, StoreError,
+    metrics::{Metrics, Timed},
     store::{FileStore, Logs, Sealer, Store},
 };
 use crate::{Fleet, RunHandle, protocol::EventId};
@@ -65,6 +69,12 @@ pub(crate) struct Engine {
     retention: Retention,
     /// Cancelled when nothing new is taken any more.
     closing: CancellationToken,
+    /// Where workspaces may be that are added.
+    allow_hosts: Vec<HostPattern>,
+    /// One change of a workspace after another.
+    changing: tokio::sync::Mutex<()>,
+    leases: leases::LeaseBook,
+    pub(super) metrics: Arc<Metrics>,
     /// What goes on in the background, and must come to its end before the process does.
     tasks: TaskTracker,
     /// Cancelled when the service ends: what runs on the workspaces is let go, to be taken up again.
@@ -78,7 +88,8 @@ impl Engine {
         config: &ServiceConfig,
         runtime: tokio::runtime::Handle,
     ) -> Result<Arc<Self>, ServiceError> {
-        let store = FileStore::open(&config.state_dir)?;
+        let metrics = Arc::new(Metrics::new());
+        let store = Timed { store: FileStore::open(&config.state_dir)?, metrics: Arc::clone(&metrics) };
         let engine = Arc::new(Self {
             fleet: Fleet::start().map_err(ServiceError::Start)?,
             store: Arc::new(store),
@@ -94,6 +105,10 @@ impl Engine {
             limits: config.limits,
             retention: config.retention,
             closing: CancellationToken::new(),
+            allow_hosts: config.allow_hosts.clone(),
+            changing: tokio::sync::Mutex::default(),
+            leases: leases::LeaseBook::default(),
+            metrics: Arc::clone(&metrics),
             tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
             runtime,

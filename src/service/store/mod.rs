@@ -12,7 +12,7 @@ mod writer;
 pub use error::StoreError;
 pub(crate) use files::FileStore;
 pub(crate) use frame::{Frame, FrameKind};
-pub(crate) use log::{Log, Logs, Passed};
+pub(crate) use log::{Log, Logs};
 pub(crate) use records::{
     CommandRecord, CommandState, IdempotencyRecord, RunJobs, RunRecord, RunState, SealedWorkspace, Table, Unfinished,
     WorkspaceRecord,

@@ -36,7 +36,8 @@ impl Sealer {
                 // It appears when it is whole: half a key would open no store any more.
                 let new = path.with_extension("new");
                 let mut options = OpenOptions::new();
-                let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
+                let mut file =
+                    options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
                 file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
                 fs::rename(&new, path).map_err(failed)?;
             }
