@@ -64,7 +64,7 @@ fn read_results(log: &Log, from: u64, most: usize, tail: usize) -> io::Result<(V
     }
     log.scan(from, end, |frame| {
         if frame.kind == FrameKind::Result {
-            if targets.len() == most || (bytes > 0 && bytes > MOST_BYTES) {
+            if targets.len() == most || bytes > MOST_BYTES {
                 return Ok(false);
             }
             let event: RunEvent = serde_json::from_slice(&frame.payload()?)?;
