@@ -28,6 +28,7 @@ for _ in $(seq 100); do
   [ -s "$root/address" ] && break
   sleep 0.1
 done
+[ -s "$root/address" ] || { cat "$root/log" >&2; exit 1; }
 url=$(sed 's/.* //' "$root/address")
 export WSFLEET_SCHEMATHESIS_ROOT="$root/files" SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1
 "$schemathesis" run "$url/openapi.json" --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method \

@@ -84,7 +84,7 @@ fn config(args: ServeArgs) -> Result<ServiceConfig, CliError> {
     config.limits.runs = args.max_runs;
     config.retention.age = args.retention_age;
     config.retention.bytes = args.retention_bytes as u64;
-    config.drain_delay = args.drain_delay;
+    config.drain_delay = args.drain_delay.unwrap_or_default();
     config.drain_timeout = args.drain_timeout;
     Ok(config)
 }
@@ -113,7 +113,7 @@ fn keys(file: Option<&Path>) -> Result<Vec<ApiKey>, CliError> {
 const KEYS: &str = "WSFLEET_SERVICE_KEYS";
 
 /// What is logged unless `RUST_LOG` says otherwise: requests only when the service failed.
-const LOGGED: &str = "info,wsfleet::http=warn";
+const LOGGED: &str = "info,wsfleet::http=warn,actix_server=warn";
 
 /// Begins to log.
 pub(super) fn log(format: LogFormat) {

@@ -24,8 +24,6 @@ pub struct ServiceConfig {
     pub workspaces_end: bool,
     /// How much may go on at once.
     pub limits: Limits,
-    /// How long what has ended is kept.
-    pub retention: Retention,
     /// The certificate to serve with. Default: none, and HTTP is spoken in clear text.
     pub tls: Option<TlsFiles>,
     /// How many requests a second are taken of one key on average, and as many at once; 0 is no bound. Default: 10,000.
@@ -44,22 +42,8 @@ pub struct ServiceConfig {
     pub drain_delay: Duration,
     /// How long requests that go on may then take to end. Default: 10 s.
     pub drain_timeout: Duration,
-}
-
-/// How long commands and runs that have ended are kept, with their output and events. The oldest are removed first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Retention {
-    /// From their end on. Default: 7 days.
-    pub age: Duration,
-    /// How many bytes of output and events of all of them together. Default: 10 GiB.
-    pub bytes: u64,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { age: Duration::from_secs(7 * 24 * 60 * 60), bytes: 10 << 30 }
-    }
+    /// How long what has ended is kept.
+    pub retention: Retention,
 }
 
 /// A certificate and its key, as PEM files.
@@ -86,6 +70,22 @@ impl TlsFiles {
 pub struct InvalidKeys {
     line: usize,
     reason: &'static str,
+}
+
+/// How long commands and runs that have ended are kept, with their output and events. The oldest are removed first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// From their end on. Default: 7 days.
+    pub age: Duration,
+    /// How many bytes of output and events of all of them together. Default: 10 GiB.
+    pub bytes: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { age: Duration::from_secs(7 * 24 * 60 * 60), bytes: 10 << 30 }
+    }
 }
 
 /// How much may go on at once in a service. More is refused.
@@ -179,7 +179,6 @@ impl ServiceConfig {
             workspaces: Vec::new(),
             workspaces_end: false,
             limits: Limits::default(),
-            retention: Retention::default(),
             tls: None,
             rate_limit: 10_000,
             allow_origins: Vec::new(),
@@ -188,6 +187,7 @@ impl ServiceConfig {
             max_connections: 10_000,
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
+            retention: Retention::default(),
         }
     }
 

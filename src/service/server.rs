@@ -200,7 +200,9 @@ impl Front {
         };
         let app = {
             let shared = shared.clone();
-            move || App::new().app_data(shared.clone()).wrap(from_fn(guard)).configure(api::configure)
+            move || {
+                App::new().app_data(shared.clone()).app_data(queries()).wrap(from_fn(guard)).configure(api::configure)
+            }
         };
         let server = HttpServer::new(app)
             .workers(WORKERS)
@@ -256,6 +258,12 @@ impl Front {
             Some(tls) => server.listen_rustls_0_23(listener, tls.clone()),
         }
     }
+}
+
+/// What is said of queries that make no sense.
+fn queries() -> web::QueryConfig {
+    web::QueryConfig::default()
+        .error_handler(|error, _| Problem::invalid(format!("the query is wrong: {error}")).into())
 }
 
 /// How long an idle connection is kept.

@@ -42,7 +42,8 @@ async fn workspaces_are_added_listed_changed_and_removed_and_their_secrets_never
         send(&service, "PATCH", "/v1/workspaces/node1", &[("content-type", "application/json")], change).await;
     let settings = &changed.json()["settings"];
     assert_eq!((&settings["has_api_key"], &settings["header_names"]), (&json!(false), &json!(["X-Gate"])));
-    assert_eq!(get(&service, "/v1/workspaces/node1").await.json()["host"], "http://127.0.0.1:2");
+    assert_eq!(get(&service, "/v1/workspaces/node1").await.json()["host"], "http://127.0.0.1:2/");
+    assert_eq!(list("?name=node1").await.json()["workspaces"][0]["host"], "http://127.0.0.1:2/");
     assert_eq!(send(&service, "DELETE", "/v1/workspaces/node1?on_remove=detach", &[], "").await.status, 204);
     get(&service, "/v1/workspaces/node1").await.is_problem(404, "not-found");
 }

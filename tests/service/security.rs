@@ -108,7 +108,7 @@ async fn workspaces_are_where_they_may_be() {
     let change = json!({ "host": "http://169.254.169.254" }).to_string();
     let moved = send(&service, "PATCH", "/v1/workspaces/a", &[("content-type", "application/json")], change).await;
     moved.is_problem(422, "host-not-allowed");
-    assert_eq!(get(&service, "/v1/workspaces/a").await.json()["host"], "http://10.9.1.1:8000");
+    assert_eq!(get(&service, "/v1/workspaces/a").await.json()["host"], "http://10.9.1.1:8000/");
     let split = json!({ "name": "b", "host": "http://box", "headers": { "X-A": "1\r\nX-B: 2" } });
     post(&service, "/v1/workspaces", &split).await.is_problem(422, "invalid-request");
 }

@@ -2,8 +2,9 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{duration::parse_duration, output::parse_size};
 use crate::service::HostPattern;
+
+use super::{duration::parse_duration, output::parse_size};
 
 /// Of `serve`.
 #[derive(Debug, Args)]
@@ -22,12 +23,20 @@ pub(in crate::cli) struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) state_dir: Option<PathBuf>,
 
+    /// How many commands may run at once, those of runs left aside; more are refused
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one, help_heading = LIMITS)]
+    pub(in crate::cli) max_commands: usize,
+
+    /// How many runs may go on at once; more are refused
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one, help_heading = LIMITS)]
+    pub(in crate::cli) max_runs: usize,
+
     /// How long commands and runs that have ended are kept
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_duration, help_heading = LIMITS)]
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_duration)]
     pub(in crate::cli) retention_age: Duration,
 
     /// How many bytes of output and events are kept, with K, M or G; the oldest that have ended are removed first
-    #[arg(long, value_name = "BYTES", default_value = "10G", value_parser = parse_size, help_heading = LIMITS)]
+    #[arg(long, value_name = "BYTES", default_value = "10G", value_parser = parse_size)]
     pub(in crate::cli) retention_bytes: usize,
 
     /// Add N workspaces with agent servers of this program, which end with it
@@ -71,17 +80,9 @@ pub(in crate::cli) struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = at_least_one, help_heading = LIMITS)]
     pub(in crate::cli) max_connections: usize,
 
-    /// Let so many commands go on at once, those of runs left aside
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one, help_heading = LIMITS)]
-    pub(in crate::cli) max_commands: usize,
-
-    /// Let so many runs go on at once
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one, help_heading = LIMITS)]
-    pub(in crate::cli) max_runs: usize,
-
-    /// Go on so long after SIGTERM, with /ready answering 503, before no further request is taken
-    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_duration, help_heading = LIMITS)]
-    pub(in crate::cli) drain_delay: Duration,
+    /// Go on so long after SIGTERM, with /ready answering 503, before no further request is taken [default: not at all]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = LIMITS)]
+    pub(in crate::cli) drain_delay: Option<Duration>,
 
     /// Give requests that go on so long to end then
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, help_heading = LIMITS)]

@@ -152,7 +152,7 @@ fn is_variable(name: &str) -> bool {
 #[derive(Serialize, ToSchema)]
 struct CommandView {
     /// Its id here.
-    #[schema(value_type = String, format = "uuid")]
+    #[schema(value_type = String)]
     id: EventId,
     /// Where it runs.
     workspace: String,
@@ -361,7 +361,7 @@ async fn list(_: Authorized, request: HttpRequest, shared: web::Data<Shared>) ->
 
 /// Tells how a command does
 #[utoipa::path(get, path = "/v1/commands/{id}", tag = "commands",
-    params(("id" = String, Path, format = "uuid", description = "The command's id")),
+    params(("id" = String, Path, description = "The command's id")),
     responses((status = 200, body = CommandView)))]
 async fn get(_: Authorized, shared: web::Data<Shared>, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(CommandView::from(&*shared.engine.command(id(&path)?)?)))
@@ -371,7 +371,7 @@ async fn get(_: Authorized, shared: web::Data<Shared>, path: web::Path<String>) 
 ///
 /// One that has ended is left as it is. Its end is told as any other.
 #[utoipa::path(post, path = "/v1/commands/{id}/stop", tag = "commands",
-    params(("id" = String, Path, format = "uuid", description = "The command's id")),
+    params(("id" = String, Path, description = "The command's id")),
     responses((status = 202, body = CommandView)))]
 async fn stop(_: Writer, shared: web::Data<Shared>, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     let record = shared.engine.stop_command(id(&path)?).await?;
@@ -383,7 +383,7 @@ async fn stop(_: Writer, shared: web::Data<Shared>, path: web::Path<String>) -> 
 /// As JSON it is a page, which names the position to go on from. As text it is everything up to now, with that position in a
 /// header. The positions are those of the events.
 #[utoipa::path(get, path = "/v1/commands/{id}/output", tag = "commands", params(
-    ("id" = String, Path, format = "uuid", description = "The command's id"),
+    ("id" = String, Path, description = "The command's id"),
     ("from" = Option<u64>, Query, minimum = 0, description = "A position that was told. Default: 0, the beginning"),
     ("limit" = Option<u64>, Query, minimum = 1, maximum = 16_777_216, description = "How many bytes a page has, one piece at least. Default: 1 MiB"),
     ("wait_ms" = Option<u64>, Query, minimum = 0, maximum = 60_000, description = "How long to wait where there is nothing yet. Default: 0"),
@@ -454,7 +454,7 @@ async fn text(
 /// `stdout` and `stderr` have a piece of output as a JSON text, `end` has the command as it is told elsewhere. The id of an
 /// event is the position behind it: a reader that comes back with `Last-Event-ID` misses nothing.
 #[utoipa::path(get, path = "/v1/commands/{id}/events", tag = "commands", params(
-    ("id" = String, Path, format = "uuid", description = "The command's id"),
+    ("id" = String, Path, description = "The command's id"),
     ("from" = Option<u64>, Query, minimum = 0, description = "A position that was told. Default: 0, the beginning"),
     ("Last-Event-ID" = Option<u64>, Header, description = "The same, as browsers send it when they come back")),
     responses((status = 200, description = "The events", body = String, content_type = "text/event-stream")))]

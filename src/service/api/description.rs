@@ -17,9 +17,9 @@ const ABOUT: &str = "Drives many remote workspaces at once. Every answer that is
 const TAGS: [(&str, &str); 7] = [
     ("workspaces", "Remote sandboxes that run an agent server"),
     ("commands", "Shell commands on workspaces, and what they write"),
-    ("runs", "The same on many workspaces, or jobs that are worked off over them"),
     ("files", "Files and directories of workspaces"),
     ("git", "Repositories in workspaces"),
+    ("runs", "One operation over many workspaces, or jobs that take workspaces as they become free"),
     ("leases", "Workspaces that somebody has for themselves"),
     ("operations", "What those need who run the service"),
 ];
@@ -82,7 +82,7 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
     if has_body {
         kinds.extend([Kind::TooSlow, Kind::LengthRequired, Kind::TooLarge, Kind::UnsupportedMediaType]);
     }
-    if on_workspace || path.starts_with("/v1/commands/{id}/stop") {
+    if on_workspace || path.starts_with("/v1/commands/{id}/stop") || path.starts_with("/v1/runs") {
         kinds.extend([Kind::Conflict, Kind::WorkspaceFailed, Kind::WorkspaceTooSlow]);
     }
     for kind in kinds {

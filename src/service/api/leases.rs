@@ -105,7 +105,7 @@ async fn list(_: Authorized, shared: web::Data<Shared>) -> HttpResponse {
 
 /// Tells of a lease
 #[utoipa::path(get, path = "/v1/leases/{id}", tag = "leases",
-    params(("id" = String, Path, format = "uuid", description = "The lease's id")),
+    params(("id" = String, Path, description = "The lease's id")),
     responses((status = 200, body = LeaseView)))]
 async fn get(_: Authorized, shared: web::Data<Shared>, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(shared.engine.lease(id(&path)?)?))
@@ -113,7 +113,7 @@ async fn get(_: Authorized, shared: web::Data<Shared>, path: web::Path<String>) 
 
 /// Holds a lease for longer
 #[utoipa::path(post, path = "/v1/leases/{id}/renew", tag = "leases",
-    params(("id" = String, Path, format = "uuid", description = "The lease's id"),
+    params(("id" = String, Path, description = "The lease's id"),
         ("ttl_ms" = Option<u64>, Query, minimum = 1000, maximum = 86_400_000, description = "How long from now on. Default: as long as before")),
     responses((status = 200, body = LeaseView)))]
 async fn renew(
@@ -132,7 +132,7 @@ async fn renew(
 ///
 /// Returns when it is free: commands that were begun under the lease are waited for, 30 s at most.
 #[utoipa::path(delete, path = "/v1/leases/{id}", tag = "leases",
-    params(("id" = String, Path, format = "uuid", description = "The lease's id")),
+    params(("id" = String, Path, description = "The lease's id")),
     responses((status = 204, description = "It is free")))]
 async fn release(_: Writer, shared: web::Data<Shared>, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     shared.engine.release_lease(id(&path)?).await?;

@@ -63,7 +63,7 @@ struct NewJobs {
 #[derive(Serialize, ToSchema)]
 struct RunView {
     /// Its id.
-    #[schema(value_type = String, format = "uuid")]
+    #[schema(value_type = String)]
     id: EventId,
     /// How far it is.
     #[schema(value_type = RunStateSchema)]
@@ -179,7 +179,7 @@ async fn list(_: Authorized, request: HttpRequest, shared: web::Data<Shared>) ->
 
 /// Tells how a run does
 #[utoipa::path(get, path = "/v1/runs/{id}", tag = "runs",
-    params(("id" = String, Path, format = "uuid", description = "The run's id")),
+    params(("id" = String, Path, description = "The run's id")),
     responses((status = 200, body = RunView)))]
 async fn get(_: Authorized, shared: web::Data<Shared>, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     let record = shared.engine.run_record(id(&path)?)?;
@@ -190,7 +190,7 @@ async fn get(_: Authorized, shared: web::Data<Shared>, path: web::Path<String>) 
 /// Adds jobs to a run that is open for them
 #[utoipa::path(post, path = "/v1/runs/{id}/jobs", tag = "runs", request_body(content = NewJobs,
     example = json!({"jobs": [{"name": "j1", "steps": [{"operation": {"execute": {"command": "make test"}}}]}]})),
-    params(("id" = String, Path, format = "uuid", description = "The run's id"),
+    params(("id" = String, Path, description = "The run's id"),
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "The same key never adds them twice, also across a restart, for 24 hours")),
     responses((status = 202, body = RunView),
         (status = 409, description = "The run takes no jobs", body = crate::service::http::Problem)))]
@@ -211,7 +211,7 @@ async fn add_jobs(
 ///
 /// It ends with its last one.
 #[utoipa::path(post, path = "/v1/runs/{id}/close", tag = "runs",
-    params(("id" = String, Path, format = "uuid", description = "The run's id")),
+    params(("id" = String, Path, description = "The run's id")),
     responses((status = 202, body = RunView)))]
 async fn close(_: Writer, shared: web::Data<Shared>, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     let record = shared.engine.close_run(id(&path)?).await?;
@@ -223,7 +223,7 @@ async fn close(_: Writer, shared: web::Data<Shared>, path: web::Path<String>) ->
 /// Nothing begins any more, what runs is stopped, `finally` steps are carried out. A second time, these are given up. A run that
 /// has ended is left as it is.
 #[utoipa::path(post, path = "/v1/runs/{id}/cancel", tag = "runs",
-    params(("id" = String, Path, format = "uuid", description = "The run's id")),
+    params(("id" = String, Path, description = "The run's id")),
     responses((status = 202, body = RunView)))]
 async fn cancel(_: Writer, shared: web::Data<Shared>, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     let record = shared.engine.cancel_run(id(&path)?).await?;
@@ -234,7 +234,7 @@ async fn cancel(_: Writer, shared: web::Data<Shared>, path: web::Path<String>) -
 ///
 /// In the order of their ends, also while it goes on.
 #[utoipa::path(get, path = "/v1/runs/{id}/report", tag = "runs", params(
-    ("id" = String, Path, format = "uuid", description = "The run's id"),
+    ("id" = String, Path, description = "The run's id"),
     ("cursor" = Option<u64>, Query, minimum = 0, description = "The `next_cursor` of the page before. Default: 0, the beginning"),
     ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "How many targets at most. Default: 100"),
     ("tail" = Option<u64>, Query, minimum = 0, maximum = 65536, description = "How many bytes of the end of each stream of a command. Default: 4096")),
@@ -261,7 +261,7 @@ async fn report(
 /// `event` has an event of the run, `end` has the run as it is told elsewhere. The id of an event is the position behind it: a
 /// reader that comes back with `Last-Event-ID` misses nothing.
 #[utoipa::path(get, path = "/v1/runs/{id}/events", tag = "runs", params(
-    ("id" = String, Path, format = "uuid", description = "The run's id"),
+    ("id" = String, Path, description = "The run's id"),
     ("from" = Option<u64>, Query, minimum = 0, description = "A position that was told. Default: 0, the beginning"),
     ("Last-Event-ID" = Option<u64>, Header, description = "The same, as browsers send it when they come back")),
     responses((status = 200, description = "The events", body = String, content_type = "text/event-stream")))]

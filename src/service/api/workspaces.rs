@@ -6,10 +6,10 @@ use utoipa::ToSchema;
 
 use super::Routes;
 use crate::{
-    HealthState, OnRemove, Selector,
+    ErrorKind, HealthState, OnRemove, Selector,
     service::{
         engine::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView},
-        http::{Authorized, Json, Params, Problem, Writer},
+        http::{Authorized, Json, Params, Problem, ProblemKind, Writer},
         schemas::{HealthStateSchema, ServerInfoSchema},
         server::Shared,
     },
@@ -194,7 +194,14 @@ async fn wait_ready(
     params.end()?;
     let workspace = shared.engine.workspace(&name).await?;
     tokio::select! {
-        ready = workspace.wait_ready(timeout) => ready?,
+        ready = workspace.wait_ready(timeout) => match ready {
+            Ok(()) => {}
+            // It is the caller's bound that was met.
+            Err(error) if matches!(error.kind, ErrorKind::Deadline { .. }) => {
+                return Err(Problem::new(ProblemKind::Conflict, error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        },
         () = shared.closing.cancelled() => return Err(shared.ends()),
     }
     Ok(HttpResponse::Ok().json(shared.engine.workspace_detail(&name).await?))

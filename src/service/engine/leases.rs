@@ -37,7 +37,7 @@ pub(crate) struct LeaseTerms {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct LeaseView {
     /// The lease's id.
-    #[schema(value_type = String, format = "uuid")]
+    #[schema(value_type = String)]
     pub(crate) id: EventId,
     /// The workspace.
     pub(crate) workspace: String,

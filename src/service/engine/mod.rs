@@ -66,15 +66,17 @@ pub(crate) struct Engine {
     /// The workspaces whose servers end with the service.
     local: HashSet<String>,
     limits: Limits,
-    retention: Retention,
-    /// Cancelled when nothing new is taken any more.
-    closing: CancellationToken,
     /// Where workspaces may be that are added.
     allow_hosts: Vec<HostPattern>,
     /// One change of a workspace after another.
     changing: tokio::sync::Mutex<()>,
     leases: leases::LeaseBook,
+    /// Where workspaces are now that were elsewhere when they were added.
+    moved: Mutex<HashMap<String, String>>,
     pub(super) metrics: Arc<Metrics>,
+    retention: Retention,
+    /// Cancelled when nothing new is taken any more.
+    closing: CancellationToken,
     /// What goes on in the background, and must come to its end before the process does.
     tasks: TaskTracker,
     /// Cancelled when the service ends: what runs on the workspaces is let go, to be taken up again.
@@ -103,12 +105,13 @@ impl Engine {
             taking_up: Arc::new(Semaphore::new(restore::AT_ONCE)),
             local: local(config),
             limits: config.limits,
-            retention: config.retention,
-            closing: CancellationToken::new(),
             allow_hosts: config.allow_hosts.clone(),
             changing: tokio::sync::Mutex::default(),
             leases: leases::LeaseBook::default(),
+            moved: Mutex::default(),
             metrics: Arc::clone(&metrics),
+            retention: config.retention,
+            closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
             runtime,

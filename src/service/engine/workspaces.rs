@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Engine, EngineError, damaged};
+use super::{Engine, EngineError, damaged, lock};
 use crate::{
     Connection, HealthState, OnRemove, Push, Selector, Snapshot, Workspace, WorkspaceConfig,
     service::{
@@ -280,6 +280,7 @@ impl Engine {
         self.check_host(&connection)?;
         let record = self.table_workspace(&request, added)?;
         self.store.commit(vec![Table::Workspaces.put(name, &record)]).await?;
+        lock(&self.moved).insert(name.to_owned(), connection.host().to_string());
         Ok(workspace.update_connection(connection).await?)
     }
 
@@ -292,6 +293,7 @@ impl Engine {
     pub(crate) async fn remove_workspace(&self, name: &str, on_remove: OnRemove) -> Result<(), EngineError> {
         let _one = self.changing.lock().await;
         self.workspace(name).await?;
+        lock(&self.moved).remove(name);
         self.store.commit(vec![Change::Remove(Table::Workspaces, name.to_owned())]).await?;
         Ok(self.fleet.remove_with(name, on_remove).await?)
     }
@@ -305,9 +307,11 @@ impl Engine {
     /// The workspaces that a selector picks.
     pub(crate) async fn workspaces(&self, selector: Selector) -> Vec<WorkspaceView> {
         let list = self.fleet.list(selector).await;
+        // The fleet tells where a workspace was when it was added.
+        let moved = lock(&self.moved);
         let view = |info: crate::fleet::WorkspaceInfo| WorkspaceView {
+            host: moved.get(&info.name).cloned().unwrap_or(info.host),
             name: info.name,
-            host: info.host,
             labels: info.labels,
             health: info.health,
         };
@@ -325,7 +329,6 @@ impl Engine {
             Some(record) => {
                 let request: WorkspaceRequest =
                     serde_json::from_value(record.request).map_err(|error| damaged(error, name))?;
-                view.host.clone_from(&request.host);
                 Some(request.settings(record.added, &record.sealed))
             }
         };
