@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/.."
 wsfleet=$(realpath "${1:-target/debug/wsfleet}")
 examples=${2:-15}
-schemathesis=${WSFLEET_SCHEMATHESIS:-target/schemathesis/bin/schemathesis}
+schemathesis=${WSFLEET_SCHEMATHESIS:-$PWD/target/schemathesis/bin/schemathesis}
 if [ ! -x "$schemathesis" ]; then
   "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 12))' || {
     echo "a Python of 3.12 or newer is needed: name one as PYTHON" >&2
@@ -30,7 +30,9 @@ for _ in $(seq 100); do
 done
 [ -s "$root/address" ] || { cat "$root/log" >&2; exit 1; }
 url=$(sed 's/.* //' "$root/address")
-export WSFLEET_SCHEMATHESIS_ROOT="$root/files" SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1
+export WSFLEET_SCHEMATHESIS_ROOT="$root/files" SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH="$PWD/tests" PYTHONDONTWRITEBYTECODE=1
+# What it keeps for another time is kept in the temporary folder.
+cd "$root"
 "$schemathesis" run "$url/openapi.json" --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method \
   --max-examples "$examples" --seed 1 --phases examples,coverage,fuzzing --request-timeout 60 --workers 2 \
   --suppress-health-check all --warnings off --max-time "${WSFLEET_SCHEMATHESIS_SECONDS:-120}" --no-color

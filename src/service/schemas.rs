@@ -87,6 +87,17 @@ pub(crate) struct FileResultSchema {
     sha256: Option<String>,
 }
 
+/// How far a run is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = RunState)]
+pub(crate) enum RunStateSchema {
+    /// It goes on.
+    Running,
+    /// It has ended.
+    Finished,
+}
+
 /// A file that differs.
 #[derive(Serialize, ToSchema)]
 #[schema(as = GitChange)]

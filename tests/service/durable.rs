@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     agent::Agent,
-    client::{Event, follow, post_until_answered, text_of, until_state},
+    client::{Event, follow, post_until_answered, text_at, text_of, until_state},
     scene::Served,
 };
 
@@ -143,6 +143,8 @@ async fn whatever_runs_is_started_once_and_told_whole_however_often_the_service_
         // Once more from the beginning, when nothing is killed any more.
         let record = until_state(path, "finished").await;
         work.check(&record, &follow(&format!("{path}/events")).await);
+        let stdout = text_at(&format!("{path}/output?format=text&stream=stdout")).await;
+        assert!(stdout == work.stdout, "the standard output of {} is not whole as text", work.name);
     }
     check_run(&service, &run, count / 2).await;
     let started = stage.started();

@@ -161,7 +161,7 @@ async fn what_changed_in_a_repository_is_told() {
 async fn a_lease_is_held_by_one_and_ends_when_it_is_not_renewed() {
     let service = Served::start(&["--local", "1"]);
     let name = names(&get(&service, "/v1/workspaces").await.json())[0].to_owned();
-    let first = post(&service, "/v1/leases", &json!({ "ttl_ms": 600_000 })).await;
+    let first = post(&service, "/v1/leases", &json!({ "ttl_ms": 600_000, "wait_ms": 20_000 })).await;
     assert_eq!(first.status, 201, "{}", first.text());
     let location = first.header("location").to_owned();
     assert_eq!(first.json()["workspace"], name);
@@ -183,7 +183,7 @@ async fn a_lease_is_held_by_one_and_ends_when_it_is_not_renewed() {
     assert_eq!(get(&service, "/v1/leases").await.json()["leases"].as_array().unwrap().len(), 1);
     let second = second.header("location").to_owned();
     assert_eq!(send(&service, "DELETE", &second, &[], "").await.status, 204);
-    assert_eq!(post(&service, "/v1/leases", &json!({})).await.status, 201);
+    assert_eq!(post(&service, "/v1/leases", &json!({ "wait_ms": 20_000 })).await.status, 201);
 }
 
 #[actix_rt::test]

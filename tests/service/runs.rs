@@ -45,7 +45,7 @@ async fn a_run_is_followed_reported_in_pages_and_listed() {
     loop {
         let report = service.get(&format!("{}/report?limit=1&tail=10&cursor={cursor}", path(&run))).await;
         targets.extend(report["targets"].as_array().unwrap().clone());
-        cursor = report["next"].clone();
+        cursor = report["next_cursor"].clone();
         if report["complete"] == true {
             break;
         }
@@ -61,7 +61,7 @@ async fn a_run_is_followed_reported_in_pages_and_listed() {
         (&json!("hi!6\n"), &json!("4999\n5000\n"), &json!(true))
     );
     let list = service.get("/v1/runs?state=finished&limit=1").await;
-    assert_eq!((&list["runs"][0]["id"], &list["next"]), (&run["id"], &Value::Null), "{list}");
+    assert_eq!((&list["runs"][0]["id"], &list["next_cursor"]), (&run["id"], &Value::Null), "{list}");
 }
 
 #[actix_rt::test]

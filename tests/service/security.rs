@@ -47,7 +47,7 @@ async fn a_key_is_asked_for_and_one_that_may_look_changes_nothing() {
         assert!(matches!(refused.status.as_u16(), 403 | 422), "{method} {path}: {}", refused.text());
         refused.is_problem(403, "forbidden");
     }
-    let leased = send(&service, "POST", "/v1/leases", &headers(full.as_str()), "{}").await;
+    let leased = send(&service, "POST", "/v1/leases", &headers(full.as_str()), "{\"wait_ms\": 20000}").await;
     assert_eq!(leased.json()["holder"], "ci", "{}", leased.text());
 }
 

@@ -24,6 +24,9 @@ pub(super) fn routes(routes: &mut Routes) {
         .add::<__path_release, _, _>(release);
 }
 
+/// What it takes at least to hear whether one is free.
+const LEAST_WAIT: Duration = Duration::from_millis(250);
+
 /// The longest that a lease is held without being renewed, and the longest wait for one, in milliseconds.
 const LONGEST_TTL: u64 = 24 * 60 * 60 * 1000;
 const LONGEST_WAIT: u64 = 10 * 60 * 1000;
@@ -36,14 +39,18 @@ struct LeaseRequest {
     #[serde(default)]
     #[schema(value_type = Option<SelectorSchema>)]
     selector: Option<Selector>,
-    /// How long to wait for one while none is free, in milliseconds. Default: 0.
-    #[serde(default)]
+    /// How long to wait for one while none is free, in milliseconds. Less than 250 counts as 250. Default: 1000.
+    #[serde(default = "default_wait")]
     #[schema(minimum = 0, maximum = 600_000)]
     wait_ms: u64,
     /// How long it is held without being renewed, in milliseconds. Default: 60,000.
     #[serde(default = "default_ttl")]
     #[schema(minimum = 1000, maximum = 86_400_000)]
     ttl_ms: u64,
+}
+
+const fn default_wait() -> u64 {
+    1000
 }
 
 const fn default_ttl() -> u64 {
@@ -79,7 +86,7 @@ async fn acquire(
     }
     let terms = LeaseTerms {
         selector: selector.unwrap_or_default(),
-        wait: Duration::from_millis(wait_ms),
+        wait: Duration::from_millis(wait_ms).max(LEAST_WAIT),
         ttl: ttl(ttl_ms)?,
         holder: caller.caller,
     };

@@ -21,6 +21,7 @@ fn routes() -> Routes {
     let mut routes = Routes::default();
     workspaces::routes(&mut routes);
     commands::routes(&mut routes);
+    runs::routes(&mut routes);
     files::routes(&mut routes);
     runs::routes(&mut routes);
     git::routes(&mut routes);

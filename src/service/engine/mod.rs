@@ -29,7 +29,7 @@ pub(crate) use idempotency::{Claim, Made};
 pub(crate) use leases::{LeaseTerms, LeaseView};
 pub(crate) use listing::{CommandFilter, Page};
 pub(crate) use output::OutputPage;
-pub(crate) use report::RunResults;
+pub(crate) use report::{LONGEST_TAIL, RunResults};
 pub(crate) use run_handle::{RunCounts, RunFollowed};
 pub(crate) use run_request::RunRequest;
 pub(crate) use runs::run_location;

@@ -25,7 +25,7 @@ pub(crate) struct RunResults {
     #[schema(value_type = Vec<Object>)]
     pub(crate) targets: Vec<TargetFinished>,
     /// The position to go on from.
-    pub(crate) next: u64,
+    pub(crate) next_cursor: u64,
     /// Whether no more comes: the run has ended, and all was told.
     pub(crate) complete: bool,
 }
@@ -49,7 +49,7 @@ impl Engine {
         let reader = Arc::clone(&log);
         let read = self.runtime.spawn_blocking(move || read_results(&reader, from, most, tail.min(LONGEST_TAIL))).await;
         match read.map_err(|error| StoreError::Database(error.to_string()))? {
-            Ok((targets, next)) => Ok(RunResults { targets, next, complete: log.is_over(next) }),
+            Ok((targets, next)) => Ok(RunResults { targets, next_cursor: next, complete: log.is_over(next) }),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(EngineError::Invalid(error.to_string())),
             Err(error) => Err(StoreError::Database(format!("the log of {id}: {error}")).into()),
         }
@@ -64,7 +64,7 @@ fn read_results(log: &Log, from: u64, most: usize, tail: usize) -> io::Result<(V
     }
     log.scan(from, end, |frame| {
         if frame.kind == FrameKind::Result {
-            if targets.len() == most || (bytes > 0 && bytes > MOST_BYTES) {
+            if targets.len() == most || bytes > MOST_BYTES {
                 return Ok(false);
             }
             let event: RunEvent = serde_json::from_slice(&frame.payload()?)?;
