@@ -23,7 +23,6 @@ fn routes() -> Routes {
     commands::routes(&mut routes);
     runs::routes(&mut routes);
     files::routes(&mut routes);
-    runs::routes(&mut routes);
     git::routes(&mut routes);
     leases::routes(&mut routes);
     meta::routes(&mut routes);
