@@ -208,10 +208,7 @@ pub(super) struct Timed<S> {
 }
 
 impl<S> Timed<S> {
-    fn timed<T: 'static>(&self, commit: BoxFuture<'static, T>) -> BoxFuture<'static, T>
-    where
-        T: Send,
-    {
+    fn timed<T: Send + 'static>(&self, commit: BoxFuture<'static, T>) -> BoxFuture<'static, T> {
         let metrics = Arc::clone(&self.metrics);
         let began = std::time::Instant::now();
         async move {

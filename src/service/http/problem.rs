@@ -28,10 +28,10 @@ pub(crate) struct Problem {
     detail: String,
     /// Where the body is wrong, where that is known: the line, from 1 on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
+    line: Option<u32>,
     /// Where in this line: the column, from 1 on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    column: Option<usize>,
+    column: Option<u32>,
     /// What the runtime says of a workspace that could not do it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<WorkspaceErrorSchema>)]
@@ -44,10 +44,10 @@ pub(crate) struct Problem {
     retryable: bool,
     /// The `Retry-After` of the answer.
     #[serde(skip)]
-    retry_after: Option<u64>,
+    retry_after: Option<u32>,
     /// The methods that the path knows.
     #[serde(skip)]
-    allow: Option<String>,
+    allow: Option<Box<str>>,
 }
 
 /// The kinds of problems: a name that stays, the same in words, and the status.
@@ -159,21 +159,22 @@ impl Problem {
     }
 
     /// Says where the body is wrong.
-    pub(crate) const fn at(mut self, line: usize, column: usize) -> Self {
-        (self.line, self.column) = (Some(line), Some(column));
+    pub(crate) fn at(mut self, line: usize, column: usize) -> Self {
+        // A body has a bound that is smaller than either.
+        (self.line, self.column) = (u32::try_from(line).ok(), u32::try_from(column).ok());
         self
     }
 
     /// Says when to come back, in seconds.
-    pub(crate) const fn after(mut self, seconds: u64) -> Self {
-        self.retry_after = Some(seconds);
+    pub(crate) fn after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
         self
     }
 
     /// The path knows these methods only.
     pub(crate) fn method(method: &str, allow: String) -> Self {
         let detail = format!("{} is none of the methods of this path: {allow}", method.escape_debug());
-        Self { allow: Some(allow), ..Self::new(ProblemKind::MethodNotAllowed, detail) }
+        Self { allow: Some(allow.into()), ..Self::new(ProblemKind::MethodNotAllowed, detail) }
     }
 }
 
@@ -200,7 +201,7 @@ impl ResponseError for Problem {
             response.insert_header(("retry-after", seconds));
         }
         if let Some(allow) = &self.allow {
-            response.insert_header(("allow", allow.as_str()));
+            response.insert_header(("allow", &**allow));
         }
         response.content_type("application/problem+json").body(body)
     }

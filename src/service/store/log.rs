@@ -43,7 +43,7 @@ impl Logs {
 
     /// The log of this id, to write to; it is made where there is none. What was cut off in the middle of a frame is removed.
     pub(crate) fn writable(&self, id: EventId) -> Result<Arc<Log>, StoreError> {
-        self.get(id, |path| Log::writable(path)).map(|log| log.expect("it is made"))
+        self.get(id, Log::writable).map(|log| log.expect("it is made"))
     }
 
     /// The log of this id, to read; `None` where there is none.

@@ -31,7 +31,7 @@ impl Writer {
         let write = move || {
             let mut batch = Vec::with_capacity(TOGETHER);
             while waiting.blocking_recv_many(&mut batch, TOGETHER) > 0 {
-                write(&records, batch.drain(..).collect());
+                write(&records, std::mem::replace(&mut batch, Vec::with_capacity(TOGETHER)));
             }
         };
         thread::Builder::new().name("wsfleet-store".to_owned()).spawn(write)?;
