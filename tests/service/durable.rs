@@ -41,7 +41,7 @@ impl Stage {
             let workspace = json!({ "name": format!("w{number}"), "host": host, "api_key": "key-of-the-agents" });
             service.post("/v1/workspaces", &workspace).await;
         }
-        Self { root, agents: agents }
+        Self { root, agents }
     }
 
     /// A file that commands write a line to when they start.
