@@ -23,6 +23,8 @@ pub mod handle;
 #[cfg(feature = "cli")]
 pub mod inventory;
 pub mod protocol;
+#[cfg(feature = "service")]
+pub mod service;
 pub mod workspace;
 
 pub use client::{Connection, SessionKey, TlsRoots};

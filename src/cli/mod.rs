@@ -18,6 +18,8 @@ mod operation;
 mod output;
 mod plan;
 mod run;
+#[cfg(feature = "service")]
+mod serve;
 mod targets;
 mod window;
 

@@ -25,6 +25,12 @@ impl From<&str> for SessionKey {
     }
 }
 
+impl From<SecretString> for SessionKey {
+    fn from(key: SecretString) -> Self {
+        Self(key)
+    }
+}
+
 impl fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionKey(..)")

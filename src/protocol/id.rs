@@ -19,6 +19,13 @@ impl EventId {
         Self(Uuid::new_v4())
     }
 
+    /// A new id that is larger than all that were made before on this machine.
+    #[cfg(feature = "service")]
+    #[must_use]
+    pub fn now() -> Self {
+        Self(Uuid::now_v7())
+    }
+
     /// The id that follows from this one for these words: always the same, and no other id's.
     pub(crate) fn derived(self, words: &[&[u8]]) -> Self {
         let mut hash = ring::digest::Context::new(&ring::digest::SHA256);

@@ -5,7 +5,7 @@ use crate::support::Place;
 #[test]
 fn help_of_every_subcommand() {
     let place = Place::new();
-    for name in ["", "run", "upload", "download", "changes", "diff", "ping", "info", "agent"] {
+    for name in ["", "run", "upload", "download", "changes", "diff", "ping", "info", "agent", "serve"] {
         let args: Vec<&str> = [name, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let help = place.run(&args).expect(0).stdout;
         insta::assert_snapshot!(format!("help_{}", if name.is_empty() { "wsfleet" } else { name }), help);

@@ -8,6 +8,8 @@ mod operations;
 mod output;
 mod rate;
 mod run;
+#[cfg(feature = "service")]
+mod serve;
 mod targets;
 mod values;
 
@@ -19,6 +21,8 @@ pub(super) use duration::parse_duration;
 pub(super) use operations::{ChangesArgs, DiffArgs, DownloadArgs, PlainArgs, UploadArgs};
 pub(super) use output::{ColorWhen, OutputArgs, ProgressKind, RunOutputArgs};
 pub(super) use run::{PolicyArgs, RunArgs};
+#[cfg(feature = "service")]
+pub(super) use serve::{LogFormat, ServeArgs};
 pub(super) use targets::TargetArgs;
 pub(super) use values::{HeaderArg, SecretVariable, Variable};
 
@@ -85,6 +89,12 @@ pub(super) enum Command {
     /// It speaks the API of OpenHands agent servers, prints one line with its address when it is ready, and ends on SIGTERM or
     /// SIGINT, with the commands that it runs. Whoever can reach it and has the key can run commands as you.
     Agent(AgentArgs),
+    /// Run the runtime as a service, with an HTTP API and a dashboard
+    ///
+    /// It prints its address when it is ready and ends on SIGTERM or SIGINT. What runs on the workspaces then runs on, and is
+    /// taken up by the next service with the same state directory.
+    #[cfg(feature = "service")]
+    Serve(Box<ServeArgs>),
     /// Print a script that completes command lines in a shell
     ///
     /// For bash: source <(wsfleet completion bash). For zsh: put the output of wsfleet completion zsh into a file _wsfleet
@@ -103,6 +113,8 @@ impl Command {
             Self::Diff(args) => Some(&mut args.targets),
             Self::Ping(args) | Self::Info(args) => Some(&mut args.targets),
             Self::Agent(_) | Self::Completion(_) => None,
+            #[cfg(feature = "service")]
+            Self::Serve(_) => None,
         }
     }
 }

@@ -1,0 +1,152 @@
+//! What the service does, without HTTP.
+
+mod commands;
+mod end;
+mod error;
+mod files;
+mod handle;
+mod idempotency;
+mod leases;
+mod listing;
+mod output;
+mod report;
+mod restore;
+mod retention;
+mod run_handle;
+mod run_request;
+mod runs;
+mod workspaces;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+pub(crate) use commands::{StartRequest, Started, command_location};
+pub(crate) use error::EngineError;
+pub(crate) use handle::CommandHandle;
+pub(crate) use idempotency::{Claim, Made};
+pub(crate) use leases::{LeaseTerms, LeaseView};
+pub(crate) use listing::{CommandFilter, Page};
+pub(crate) use output::OutputPage;
+pub(crate) use report::{LONGEST_TAIL, RunResults};
+pub(crate) use run_handle::{RunCounts, RunFollowed};
+pub(crate) use run_request::RunRequest;
+pub(crate) use runs::run_location;
+pub(crate) use workspaces::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView};
+
+use idempotency::Claims;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    HostPattern, Limits, Retention, ServiceConfig, ServiceError, StoreError,
+    metrics::{Metrics, Timed},
+    store::{FileStore, Logs, Sealer, Store},
+};
+use crate::{Fleet, RunHandle, protocol::EventId};
+
+/// Everything that the service has, shared by all of its routes and tasks.
+pub(crate) struct Engine {
+    pub(super) fleet: Fleet,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) logs: Logs,
+    sealer: Sealer,
+    /// The commands that have not ended.
+    commands: Mutex<HashMap<EventId, Arc<CommandHandle>>>,
+    /// One for each command that may run.
+    places: Arc<Semaphore>,
+    claims: Claims,
+    /// The runs that have not ended.
+    runs: Mutex<HashMap<EventId, Arc<RunFollowed>>>,
+    /// Runs that were let go of, until the workspaces have let go of their commands.
+    let_go: Mutex<Vec<RunHandle>>,
+    /// One for each command that may be taken up at the same time.
+    taking_up: Arc<Semaphore>,
+    /// The workspaces whose servers end with the service.
+    local: HashSet<String>,
+    limits: Limits,
+    /// Where workspaces may be that are added.
+    allow_hosts: Vec<HostPattern>,
+    /// One change of a workspace after another.
+    changing: tokio::sync::Mutex<()>,
+    leases: leases::LeaseBook,
+    /// Where workspaces are now that were elsewhere when they were added.
+    moved: Mutex<HashMap<String, String>>,
+    pub(super) metrics: Arc<Metrics>,
+    retention: Retention,
+    /// Cancelled when nothing new is taken any more.
+    closing: CancellationToken,
+    /// What goes on in the background, and must come to its end before the process does.
+    tasks: TaskTracker,
+    /// Cancelled when the service ends: what runs on the workspaces is let go, to be taken up again.
+    pub(super) ending: CancellationToken,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Engine {
+    /// Opens the store and starts the fleet.
+    pub(super) async fn start(
+        config: &ServiceConfig,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Arc<Self>, ServiceError> {
+        let metrics = Arc::new(Metrics::new());
+        let store = Timed { store: FileStore::open(&config.state_dir)?, metrics: Arc::clone(&metrics) };
+        let engine = Arc::new(Self {
+            fleet: Fleet::start().map_err(ServiceError::Start)?,
+            store: Arc::new(store),
+            logs: Logs::open(config.state_dir.join("logs"))?,
+            sealer: Sealer::open(&config.state_dir.join("key"))?,
+            commands: Mutex::default(),
+            places: Arc::new(Semaphore::new(config.limits.commands)),
+            claims: Claims::default(),
+            runs: Mutex::default(),
+            let_go: Mutex::default(),
+            taking_up: Arc::new(Semaphore::new(restore::AT_ONCE)),
+            local: local(config),
+            limits: config.limits,
+            allow_hosts: config.allow_hosts.clone(),
+            changing: tokio::sync::Mutex::default(),
+            leases: leases::LeaseBook::default(),
+            moved: Mutex::default(),
+            metrics: Arc::clone(&metrics),
+            retention: config.retention,
+            closing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            ending: CancellationToken::new(),
+            runtime,
+        });
+        for workspace in &config.workspaces {
+            engine.fleet.add(workspace.clone()).await?;
+        }
+        let failed = |error: EngineError| ServiceError::Restore(error.to_string());
+        engine.restore_workspaces().await.map_err(failed)?;
+        engine.restore_work().await.map_err(failed)?;
+        engine.spawn(Arc::clone(&engine).retain());
+        Ok(engine)
+    }
+
+    /// Carries something out in the background.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+}
+
+fn local(config: &ServiceConfig) -> HashSet<String> {
+    let names = config.workspaces.iter().filter(|_| config.workspaces_end).map(|workspace| workspace.name.clone());
+    names.collect()
+}
+
+/// A new id that is larger than those before it.
+fn new_id() -> EventId {
+    EventId::now()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The records hold no key that this process would not read.
+fn damaged(error: impl std::fmt::Display, key: &str) -> StoreError {
+    StoreError::Damaged { table: "workspaces", key: key.to_owned(), reason: error.to_string() }
+}

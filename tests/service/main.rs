@@ -1,0 +1,15 @@
+//! The service, over real sockets, in a process of its own that can be killed.
+
+#[path = "../support/agent.rs"]
+#[allow(dead_code, reason = "the tests of other parts use more of it")]
+mod agent;
+mod client;
+mod durable;
+mod http;
+mod idempotency;
+mod operations;
+mod rest;
+mod runs;
+mod scene;
+mod security;
+mod slice;
