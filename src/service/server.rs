@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ServiceConfig, ServiceError, api,
     engine::Engine,
+    gateway,
     http::{Problem, ProblemKind},
 };
 
@@ -122,7 +123,7 @@ fn listen(config: &ServiceConfig) -> Result<TcpListener, ServiceError> {
 }
 
 async fn serve(listener: TcpListener, shared: web::Data<Shared>, stop: CancellationToken) -> io::Result<()> {
-    let app = move || App::new().app_data(shared.clone()).app_data(json()).configure(api::configure);
+    let app = move || App::new().app_data(shared.clone()).app_data(json()).configure(gateway::configure).configure(api::configure);
     let server = HttpServer::new(app).workers(2).disable_signals().shutdown_timeout(5).listen(listener)?.run();
     let handle: ServerHandle = server.handle();
     actix_rt::spawn(async move {

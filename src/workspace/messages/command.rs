@@ -53,6 +53,9 @@ pub struct ExecuteCommand {
     /// seen of handles and runs, not of a plain message to the actor.
     #[serde(default)]
     pub on_drop: OnDrop,
+    /// The time that the server is given, in its own whole seconds, in place of one that follows from `timeout`.
+    #[serde(skip)]
+    pub(crate) server_timeout: Option<i64>,
 }
 
 /// When the step of an [`ExecuteCommand`] ends.
@@ -130,6 +133,7 @@ impl ExecuteCommand {
             max_output: DEFAULT_MAX_OUTPUT,
             hold_until: HoldUntil::default(),
             on_drop: OnDrop::default(),
+            server_timeout: None,
         }
     }
 

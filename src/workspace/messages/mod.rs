@@ -7,6 +7,8 @@ mod command;
 mod control;
 mod directory;
 mod file;
+#[cfg(feature = "service")]
+mod gateway;
 mod git;
 mod progress;
 mod traced;
@@ -20,6 +22,8 @@ pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdo
 pub(crate) use control::{Dismiss, Rest};
 pub use directory::{DirectoryDownload, DirectoryUpload};
 pub use file::{FileDownload, FileUpload, Placement, UploadSource};
+#[cfg(feature = "service")]
+pub(crate) use gateway::{FindWay, GetLastOutput, StartBash, Way};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
 pub use progress::{OnProgress, TransferProgress};
 pub use traced::Traced;
