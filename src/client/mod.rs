@@ -24,7 +24,7 @@ mod headers;
 mod key;
 mod limits;
 mod observer;
-#[cfg(feature = "service")]
+#[cfg(any(feature = "service", feature = "cli"))]
 mod pass;
 #[cfg(feature = "service")]
 mod pass_socket;
@@ -53,7 +53,7 @@ pub use git::DiffBase;
 pub use key::SessionKey;
 pub use limits::ClientLimits;
 pub(crate) use observer::Observer;
-#[cfg(feature = "service")]
+#[cfg(any(feature = "service", feature = "cli"))]
 pub(crate) use pass::{AnswerBody, Below, Passed, PassedAnswer, PassedBody};
 #[cfg(feature = "service")]
 pub(crate) use pass_socket::{KeyIn, PassedSocket};
