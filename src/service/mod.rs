@@ -17,11 +17,15 @@ mod config;
 mod engine;
 mod error;
 mod gateway;
+mod hosts;
 mod http;
+mod metrics;
+mod schemas;
 mod server;
 mod store;
 
-pub use config::{Access, ApiKey, ServiceConfig};
+pub use config::{Access, ApiKey, InvalidKeys, Limits, ServiceConfig, TlsFiles};
 pub use error::ServiceError;
+pub use hosts::{HostPattern, InvalidHostPattern};
 pub use server::{Service, ServiceHandle};
 pub use store::StoreError;

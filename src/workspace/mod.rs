@@ -46,8 +46,10 @@ pub use health::{Health, HealthState};
 pub(crate) use health::{HealthLight, probe_while_idle};
 pub use keepalive::Keepalive;
 pub use push::Push;
-pub(crate) use result::millis;
 pub use result::{CommandResult, FileOperationResult};
+pub(crate) use result::{millis, optional_millis};
+#[cfg(feature = "service")]
+pub(crate) use shell::quote;
 pub use snapshot::Snapshot;
 pub use stream::OutputStream;
 pub(crate) use supervision::{CommandEnd, Exit, Guarded, Limits, Restarts};

@@ -40,12 +40,12 @@ async fn the_python_client_sees_no_difference(sandbox: &Sandbox) {
 }
 
 async fn the_python_client_sees_no_service_before_the_same_server(sandbox: &Sandbox) {
-    let (service, _state) = serve(sandbox.server);
+    let (service, _state) = serve(sandbox.server).await;
     compare(sandbox, &format!("{}/workspaces/w%201", service.url()), SERVICE_KEY, &["--gateway"]).await;
 }
 
 async fn the_python_client_sees_no_service_before_the_embedded_server(sandbox: &Sandbox) {
-    let (service, _state) = serve(embedded());
+    let (service, _state) = serve(embedded()).await;
     compare(sandbox, &format!("{}/workspaces/w%201", service.url()), SERVICE_KEY, &["--ours", "--gateway"]).await;
 }
 
@@ -54,12 +54,14 @@ fn embedded() -> &'static Server {
 }
 
 /// A service with this server as its only workspace.
-fn serve(server: &Server) -> (Service, TempDir) {
+async fn serve(server: &Server) -> (Service, TempDir) {
     let state = TempDir::new().expect("a directory can be made");
     let config = ServiceConfig::new(state.path())
         .with_key(ApiKey::new("client", SERVICE_KEY, Access::Full))
         .with_workspace(WorkspaceConfig::new("w 1", server.connection()));
-    (Service::start(config).expect("a service starts"), state)
+    // It starts where nothing else is driven meanwhile.
+    let started = tokio::task::spawn_blocking(|| Service::start(config)).await.expect("it is not interrupted");
+    (started.expect("a service starts"), state)
 }
 
 /// Lets the client do everything on the real server and on another one.

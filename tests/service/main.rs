@@ -2,5 +2,10 @@
 
 #[path = "../support/agent.rs"]
 mod agent;
+mod gateway;
+#[path = "../support/proxy/mod.rs"]
+#[allow(dead_code)]
+mod proxy;
+mod remote;
 mod scene;
 mod slice;

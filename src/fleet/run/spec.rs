@@ -13,12 +13,13 @@ use crate::{
         DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff, UploadSource,
     },
     protocol::Trace,
+    workspace::{millis, optional_millis},
 };
 
 /// How many targets run at once unless something else is asked for.
 pub const DEFAULT_FANOUT: usize = 64;
 
-/// What a run does, and where.
+/// What a run does, and where. Its times are stored in milliseconds, as `target_timeout_ms`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RunSpec {
@@ -33,10 +34,10 @@ pub struct RunSpec {
     #[serde(default)]
     pub stream_output: bool,
     /// How long each attempt at a target may take, its `finally` steps left aside. Default: no bound.
-    #[serde(default)]
+    #[serde(default, with = "optional_millis", rename = "target_timeout_ms")]
     pub target_timeout: Option<Duration>,
     /// How long the whole run may take. What runs then is stopped, what waits is skipped. Default: no bound.
-    #[serde(default)]
+    #[serde(default, with = "optional_millis", rename = "global_timeout_ms")]
     pub global_timeout: Option<Duration>,
     /// When too many failures end it. Default: never.
     #[serde(default)]
@@ -52,13 +53,13 @@ pub struct RunSpec {
     #[serde(default)]
     pub move_lost_jobs: bool,
     /// After which time a target that still runs is called slow. Default: never.
-    #[serde(default)]
+    #[serde(default, with = "optional_millis", rename = "slow_after_ms")]
     pub slow_after: Option<Duration>,
     /// What the run belongs to: its requests say so in their headers, and so do its events, results and errors. Default: nothing.
     #[serde(default, skip_serializing_if = "Trace::is_empty")]
     pub trace: Trace,
     /// How long the `finally` steps of a job may take together. Default: 5 minutes.
-    #[serde(default = "default_finally_timeout")]
+    #[serde(default = "default_finally_timeout", with = "millis", rename = "finally_timeout_ms")]
     pub finally_timeout: Duration,
 }
 
@@ -288,5 +289,38 @@ impl RunOperation {
             }
             other => other.describe(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_stored_in_milliseconds_and_an_absent_one_is_not_a_null() {
+        let job = r#"{"steps":[{"operation":{"execute":{"command":"true","timeout_ms":null}}}],"timeout_ms":1500}"#;
+        let spec = |more: &str| format!(r#"{{"selector":{selector},"work":{{"each":{job}}}{more}}}"#, selector = all());
+        let read: RunSpec = serde_json::from_str(&spec(r#","target_timeout_ms":250,"finally_timeout_ms":7"#)).unwrap();
+        assert_eq!(read.target_timeout, Some(Duration::from_millis(250)));
+        assert_eq!((read.global_timeout, read.finally_timeout), (None, Duration::from_millis(7)));
+        let Work::Each(job) = &read.work else { panic!() };
+        assert_eq!(job.timeout, Some(Duration::from_millis(1500)));
+        let RunOperation::Execute(command) = &job.steps[0].operation else { panic!() };
+        assert_eq!(command.timeout, None, "null is no bound");
+        let absent: ExecuteCommand = serde_json::from_str(r#"{"command":"true"}"#).unwrap();
+        assert_eq!(absent.timeout, Some(Duration::from_secs(30)));
+
+        let written = serde_json::to_value(&read).unwrap();
+        for (name, value) in [
+            ("target_timeout_ms", 250.into()),
+            ("global_timeout_ms", serde_json::Value::Null),
+            ("finally_timeout_ms", 7.into()),
+        ] {
+            assert_eq!(written[name], value, "{written}");
+        }
+    }
+
+    fn all() -> String {
+        serde_json::to_string(&Selector::all()).unwrap()
     }
 }

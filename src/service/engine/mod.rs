@@ -2,21 +2,35 @@
 
 mod commands;
 mod error;
+mod files;
+mod handle;
+mod idempotency;
+mod leases;
+mod listing;
+mod output;
 mod workspaces;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-pub(crate) use commands::{CommandHandle, StartRequest};
+pub(crate) use commands::{StartRequest, Started, command_location};
 pub(crate) use error::EngineError;
-pub(crate) use workspaces::{WorkspaceRequest, WorkspaceView};
+pub(crate) use handle::CommandHandle;
+pub(crate) use idempotency::{Claim, Made};
+pub(crate) use leases::{LeaseTerms, LeaseView};
+pub(crate) use listing::{CommandFilter, Page};
+pub(crate) use output::{CommandOutput, OutputPage, OutputPiece};
+pub(crate) use workspaces::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView};
 
+use idempotency::Claims;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    ServiceConfig, ServiceError, StoreError,
+    HostPattern, Limits, ServiceConfig, ServiceError, StoreError,
+    metrics::{Metrics, Timed},
     store::{FileStore, Logs, Sealer, Store},
 };
 use crate::{Fleet, protocol::EventId};
@@ -29,6 +43,16 @@ pub(crate) struct Engine {
     sealer: Sealer,
     /// The commands that have not ended.
     commands: Mutex<HashMap<EventId, Arc<CommandHandle>>>,
+    /// One for each command that may run.
+    places: Arc<Semaphore>,
+    claims: Claims,
+    limits: Limits,
+    /// Where workspaces may be that are added.
+    allow_hosts: Vec<HostPattern>,
+    /// One change of a workspace after another.
+    changing: tokio::sync::Mutex<()>,
+    leases: leases::LeaseBook,
+    pub(super) metrics: Arc<Metrics>,
     /// What goes on in the background, and must come to its end before the process does.
     tasks: TaskTracker,
     /// Cancelled when the service ends: what runs on the workspaces is let go, to be taken up again.
@@ -42,13 +66,21 @@ impl Engine {
         config: &ServiceConfig,
         runtime: tokio::runtime::Handle,
     ) -> Result<Arc<Self>, ServiceError> {
-        let store = FileStore::open(&config.state_dir)?;
+        let metrics = Arc::new(Metrics::new());
+        let store = Timed { store: FileStore::open(&config.state_dir)?, metrics: Arc::clone(&metrics) };
         let engine = Arc::new(Self {
             fleet: Fleet::start().map_err(ServiceError::Start)?,
             store: Arc::new(store),
             logs: Logs::open(config.state_dir.join("logs"))?,
             sealer: Sealer::open(&config.state_dir.join("key"))?,
             commands: Mutex::default(),
+            places: Arc::new(Semaphore::new(config.limits.commands)),
+            claims: Claims::default(),
+            limits: config.limits,
+            allow_hosts: config.allow_hosts.clone(),
+            changing: tokio::sync::Mutex::default(),
+            leases: leases::LeaseBook::default(),
+            metrics: Arc::clone(&metrics),
             tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
             runtime,
@@ -77,6 +109,10 @@ impl Engine {
 /// A new id that is larger than those before it.
 fn new_id() -> EventId {
     EventId::now()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The records hold no key that this process would not read.

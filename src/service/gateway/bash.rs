@@ -150,7 +150,8 @@ pub(super) fn understood(body: &Bytes) -> Start {
 fn cwd(value: Option<&Value>) -> Option<Option<String>> {
     match value {
         None | Some(Value::Null) => Some(None),
-        Some(Value::String(text)) => Some(Some(text.clone())),
+        // As servers have it, no text is no directory.
+        Some(Value::String(text)) => Some((!text.is_empty()).then(|| text.clone())),
         Some(_) => None,
     }
 }

@@ -10,6 +10,7 @@
 //! | `hide` | takes the runtime's head off the commands in an answer |
 //! | `pass` | passes a request on, and its answer back |
 //! | `bash` | starts, executions and stops, which go through the runtime |
+//! | `upload` | uploads, which go through the runtime as well |
 //! | `socket`, `relay`, `outbox` | the sockets |
 //! | `answer` | errors, as an agent server tells them |
 
@@ -23,6 +24,7 @@ mod pass;
 mod relay;
 mod route;
 mod socket;
+mod upload;
 mod ways;
 
 use actix_web::{
@@ -65,6 +67,7 @@ async fn answered(http: HttpRequest, payload: web::Payload, shared: &Shared) -> 
         Some("start_bash_command") if is_post => bash::start(&request, payload).await,
         Some("execute_bash_command") if is_post => bash::execute(&request, payload).await,
         Some(below) if is_post && bash::stopped(below).is_some() => bash::stop(&request, payload).await,
+        _ if is_post && request.route.is_upload() => upload::upload(&request, payload).await,
         _ => pass::pass(&request, pass::Body::Streamed(payload)).await,
     }
 }

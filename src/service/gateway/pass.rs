@@ -41,6 +41,8 @@ const WHOLE: u64 = 256 << 10;
 pub(super) enum Body {
     /// As it comes from the client.
     Streamed(web::Payload),
+    /// The beginning was read already, and the rest comes from the client.
+    Begun(Bytes, web::Payload),
     /// It was read already.
     Whole(Bytes),
 }
@@ -59,6 +61,10 @@ pub(super) async fn ask(request: &Request, lent: &Lent, body: Body) -> Result<Pa
     let body = match body {
         Body::Whole(bytes) => PassedBody::Whole(bytes),
         Body::Streamed(_) if size == Some(0) => PassedBody::None,
+        Body::Begun(begun, payload) => {
+            let rest = payload.map(|piece| piece.map_err(std::io::Error::other));
+            PassedBody::Stream { size, pieces: stream::iter([Ok(begun)]).chain(rest).boxed_local() }
+        }
         Body::Streamed(payload) => {
             let pieces = payload.map(|piece| piece.map_err(std::io::Error::other));
             PassedBody::Stream { size, pieces: pieces.boxed_local() }
@@ -111,6 +117,9 @@ pub(super) async fn answered(request: &Request, answer: PassedAnswer, lent: Lent
     let Lent { way, under_way, .. } = lent;
     let headers = headers::of_answer(&answer.headers, &request.http, &request.route, &way);
     let mut response = HttpResponse::build(answer.status);
+    if let Some(reason) = reason(answer.status) {
+        response.reason(reason);
+    }
     for (name, value) in &headers {
         response.append_header((name.clone(), value.clone()));
     }
@@ -131,6 +140,15 @@ pub(super) async fn answered(request: &Request, answer: PassedAnswer, lent: Lent
     }
     let body = Kept { body: answer.body, _under_way: under_way };
     Ok(response.streaming(hiding(body)))
+}
+
+/// What a status is called today, where it had another name before. What the server called it is not known any more.
+fn reason(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Some("Content Too Large"),
+        StatusCode::UNPROCESSABLE_ENTITY => Some("Unprocessable Content"),
+        _ => None,
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

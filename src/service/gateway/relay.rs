@@ -12,6 +12,7 @@ use bytestring::ByteString;
 use futures::{SinkExt as _, StreamExt as _, stream::SplitSink};
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     bash::{Start, understood},
@@ -48,6 +49,8 @@ pub(super) struct Relay {
     pub(super) starts: Option<Workspace>,
     pub(super) may_write: bool,
     pub(super) under_way: UnderWay,
+    /// Cancelled when the service ends.
+    pub(super) closing: CancellationToken,
 }
 
 /// Why a relay ends: what each side is told.
@@ -59,7 +62,7 @@ struct End {
 impl Relay {
     /// Passes messages both ways until one side ends.
     pub(super) async fn run(self) {
-        let Self { outbox, messages, framed, starts, may_write, under_way } = self;
+        let Self { outbox, messages, framed, starts, may_write, under_way, closing } = self;
         let (sink, mut frames) = framed.split();
         let (to_workspace, taken) = mpsc::channel(WAITING);
         let sending = actix_web::rt::spawn(send(sink, taken));
@@ -82,6 +85,7 @@ impl Relay {
                     (_, None) => Err(End { client: None, workspace: Some(CloseCode::Away.into()) }),
                 },
                 () = relay.outbox.closed() => Err(End { client: None, workspace: Some(CloseCode::Away.into()) }),
+                () = closing.cancelled() => Err(End::both(CloseCode::Away, "the service ends")),
                 _ = ticks.tick() => relay.tick(),
             };
             if let Err(end) = next {

@@ -55,6 +55,11 @@ impl Route {
         api(&self.path)?.strip_prefix("/bash/")
     }
 
+    /// Whether it is the route of uploads.
+    pub(super) fn is_upload(&self) -> bool {
+        api(&self.path) == Some("/file/upload")
+    }
+
     /// Whether answers may hold commands with the runtime's head.
     pub(super) fn tells_commands(&self) -> bool {
         self.path.contains("/bash/")

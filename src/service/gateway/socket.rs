@@ -23,7 +23,11 @@ use super::{
 use crate::{
     Workspace,
     client::{KeyIn, PassedSocket},
-    service::{config::Access, http::Authorized, server::Shared},
+    service::{
+        config::Access,
+        http::{Authorized, may_act},
+        server::Shared,
+    },
 };
 
 /// The most bytes of a message, in either direction.
@@ -60,6 +64,9 @@ pub(super) async fn serve(
     shared: &Shared,
     route: Route,
 ) -> Result<HttpResponse, Refusal> {
+    if !may_act(shared, http.headers()) {
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "pages of this origin may open no socket here"));
+    }
     let in_first_message = route.path.starts_with("/sockets/");
     let given = given(&http, &route);
     let access = match Authorized::by_key(shared, given.as_deref()) {
@@ -76,7 +83,7 @@ pub(super) async fn serve(
     if let Some(protocol) = opened.socket.protocol.as_deref().and_then(|name| HeaderValue::from_str(name).ok()) {
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    actix_web::rt::spawn(opened.relay(Outbox::to(session), messages, access, route).run());
+    actix_web::rt::spawn(opened.relay(shared, Outbox::to(session), messages, access, route).run());
     Ok(response)
 }
 
@@ -124,7 +131,7 @@ fn asked_for_a_key(
             return close(BAD_KEY, "Authentication failed");
         };
         match Opened::open(&http, &shared, &route).await {
-            Ok(opened) => opened.relay(outbox, messages, authorized.access, route).run().await,
+            Ok(opened) => opened.relay(&shared, outbox, messages, authorized.access, route).run().await,
             Err(refusal) => close(CloseCode::Again, refusal.detail()),
         }
     });
@@ -150,7 +157,14 @@ impl Opened {
         Ok(Self { workspace, socket, under_way: lent.under_way })
     }
 
-    fn relay(self, outbox: Outbox, messages: AggregatedMessageStream, access: Access, route: Route) -> Relay {
+    fn relay(
+        self,
+        shared: &Shared,
+        outbox: Outbox,
+        messages: AggregatedMessageStream,
+        access: Access,
+        route: Route,
+    ) -> Relay {
         Relay {
             outbox,
             messages,
@@ -158,6 +172,7 @@ impl Opened {
             starts: (route.path == "/sockets/bash-events").then_some(self.workspace),
             may_write: access == Access::Full,
             under_way: self.under_way,
+            closing: shared.closing.clone(),
         }
     }
 }

@@ -23,7 +23,14 @@ const TAIL: usize = 64 << 10;
 pub(crate) struct Logs {
     directory: PathBuf,
     /// Those that somebody holds.
-    open: Mutex<HashMap<EventId, Weak<Log>>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    logs: HashMap<EventId, Weak<Log>>,
+    /// With how many those are looked for that nobody holds any more.
+    sweep_at: usize,
 }
 
 impl Logs {
@@ -49,7 +56,7 @@ impl Logs {
     /// Removes a log and returns how many bytes it had. Who reads it goes on to its end.
     pub(crate) fn remove(&self, id: EventId) -> u64 {
         let path = self.path(id);
-        lock(&self.open).remove(&id);
+        lock(&self.open).logs.remove(&id);
         let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
         if let Err(error) = fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
@@ -69,17 +76,18 @@ impl Logs {
         id: EventId,
         open: impl FnOnce(&Path) -> io::Result<Option<Log>>,
     ) -> Result<Option<Arc<Log>>, StoreError> {
-        let mut logs = lock(&self.open);
-        if let Some(log) = logs.get(&id).and_then(Weak::upgrade) {
+        let mut held = lock(&self.open);
+        if let Some(log) = held.logs.get(&id).and_then(Weak::upgrade) {
             return Ok(Some(log));
         }
         let path = self.path(id);
         let log = open(&path).map_err(|source| StoreError::File { path, source })?.map(Arc::new);
         if let Some(log) = &log {
-            if logs.len() >= 2 * logs.capacity().min(64) {
-                logs.retain(|_, log| log.strong_count() > 0);
+            if held.logs.len() >= held.sweep_at {
+                held.logs.retain(|_, log| log.strong_count() > 0);
+                held.sweep_at = 2 * held.logs.len().max(64);
             }
-            logs.insert(id, Arc::downgrade(log));
+            held.logs.insert(id, Arc::downgrade(log));
         }
         Ok(log)
     }
@@ -193,6 +201,28 @@ impl Log {
             return Err(no_frame(from));
         }
         Ok(frames)
+    }
+
+    /// Goes over the frames from the beginning to this place, with the kind and the length of each, and its payload for those
+    /// who want it: it is read only then.
+    pub(crate) fn scan(
+        &self,
+        to: u64,
+        mut visit: impl FnMut(FrameKind, usize, &dyn Fn() -> io::Result<Vec<u8>>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (mut at, mut head) = (0, [0; HEADER]);
+        while at < to {
+            self.file.read_exact_at(&mut head, at)?;
+            let (kind, length) = header(at, &head).ok_or_else(|| no_frame(at))?;
+            let begin = at + HEADER as u64;
+            visit(kind, length, &|| {
+                let mut payload = vec![0; length];
+                self.file.read_exact_at(&mut payload, begin)?;
+                Ok(payload)
+            })?;
+            at = begin + length as u64;
+        }
+        Ok(())
     }
 }
 

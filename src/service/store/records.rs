@@ -72,7 +72,7 @@ pub(crate) struct SealedWorkspace {
 }
 
 /// How far a command is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CommandState {
     /// Written down; whether its server has started it is not known yet.
@@ -99,6 +99,9 @@ pub(crate) struct CommandRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sealed_stdin: Option<String>,
     pub(crate) state: CommandState,
+    /// Whether somebody asked for it to be stopped.
+    #[serde(default)]
+    pub(crate) stop_requested: bool,
     /// When it was asked for.
     pub(crate) created: Timestamp,
     /// When its server had started it.

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::ask;
-use crate::{CommandResult, Operation, OutputStream, protocol::EventId};
+use crate::{CommandResult, Operation, OutputStream, protocol::EventId, workspace::optional_millis};
 
 /// The default bound of a command's time, that of the Python class.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,8 +26,9 @@ pub struct ExecuteCommand {
     /// The directory to run in. Default: the workspace's `default_cwd`, else the server's choice.
     #[serde(default)]
     pub cwd: Option<String>,
-    /// How long it may take, from the answer to its start. Default: 30 s. `None`: as long as it likes.
-    #[serde(default = "default_timeout")]
+    /// How long it may take, from the answer to its start. Default: 30 s. `None`: as long as it likes. Stored as
+    /// `timeout_ms`, null for no bound.
+    #[serde(default = "default_timeout", with = "optional_millis", rename = "timeout_ms")]
     pub timeout: Option<Duration>,
     /// Variables of its environment, put before the command in clear text.
     #[serde(default)]

@@ -11,6 +11,7 @@ mod file;
 mod gateway;
 mod git;
 mod progress;
+mod stream;
 mod traced;
 
 pub(crate) use command::{Attach, Execute, Spec};
@@ -21,11 +22,13 @@ pub use command::{
 pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdown, UpdateConnection, WaitReady};
 pub(crate) use control::{Dismiss, Rest};
 pub use directory::{DirectoryDownload, DirectoryUpload};
-pub use file::{FileDownload, FileUpload, Placement, UploadSource};
+pub use file::{FileDownload, FileRead, FileUpload, Placement, UploadSource};
 #[cfg(feature = "service")]
 pub(crate) use gateway::{FindWay, GetLastOutput, StartBash, Way};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
 pub use progress::{OnProgress, TransferProgress};
+pub(crate) use stream::STREAM_NAME;
+pub use stream::{FileStream, UploadEnded, UploadSender, UploadStream};
 pub use traced::Traced;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@ pub(crate) mod hold;
 mod meter;
 mod place;
 mod private;
+pub(crate) mod read;
 pub(crate) mod ready;
 mod recover;
 mod start;

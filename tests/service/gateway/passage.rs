@@ -46,7 +46,7 @@ async fn no_path_leaves_the_workspace_and_no_other_is_found() {
     let scene = Scene::start().await;
     let raw = |path: &str| {
         let mut stream = TcpStream::connect(scene.address()).unwrap();
-        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nx-session-api-key: {FULL_KEY}\r\nconnection: close\r\n\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nx-session-api-key: {FULL_KEY}\r\nconnection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
