@@ -3,9 +3,9 @@
 #[path = "../support/agent.rs"]
 mod agent;
 mod gateway;
-#[path = "../support/proxy/mod.rs"]
-#[allow(dead_code)]
-mod proxy;
 mod remote;
 mod scene;
 mod slice;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod support;

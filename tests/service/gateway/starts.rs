@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use workspace_fleet::protocol::{CommandHead, EventId};
 
 use super::scene::{AGENT_KEY, FULL_KEY, Scene};
-use crate::proxy::{Fault, Proxy};
+use crate::support::proxy::{Fault, Proxy};
 
 fn commands(page: &Value) -> Vec<String> {
     let items = page["items"].as_array().unwrap().iter();
