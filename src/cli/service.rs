@@ -1,6 +1,6 @@
 //! A service as the inventory: which workspaces it has, and how they are reached through it.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, io::Write as _, path::Path, time::Duration};
 
 use awc::http::{Method, StatusCode, header::HeaderMap};
 use futures::StreamExt as _;
@@ -11,7 +11,7 @@ use super::args::TargetArgs;
 use crate::{
     Connection, Failure, SessionKey,
     client::{AgentClient, Below, ClientLimits, Passed, PassedAnswer, PassedBody, SharedTls, Transport},
-    inventory::{Inventory, InventoryError},
+    inventory::{Inventory, InventoryError, check_name},
 };
 
 /// How long the head of an answer may take.
@@ -82,7 +82,15 @@ pub(super) fn inventory(url: &str, args: &TargetArgs) -> Result<Inventory, Inven
         ca_file: ca_file.as_deref().and_then(Path::to_str).map(str::to_owned),
         labels: listed.labels,
     };
-    let entries = Entries { workspace: listed.into_iter().map(entry).collect() };
+    let (usable, odd): (Vec<_>, Vec<_>) = listed.into_iter().partition(|listed| check_name(&listed.name).is_ok());
+    if let Some(first) = odd.first() {
+        let (count, name) = (odd.len(), first.name.escape_debug());
+        let note =
+            format!("wsfleet: {count} of its workspaces are left aside, whose names cannot be used here: `{name}`");
+        // Without a standard error there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{note}{}", if count > 1 { " and others" } else { "" });
+    }
+    let entries = Entries { workspace: usable.into_iter().map(entry).collect() };
     let text = serde_json::to_vec(&entries).map_err(|error| failed(url, &error.to_string()))?;
     Inventory::from_bytes(Path::new(base), text)
 }
@@ -136,9 +144,13 @@ async fn page(client: &AgentClient, url: &str, cursor: Option<&str>, variable: &
             .map_err(|error| failed(url, &format!("gives no list of workspaces; is it one of wsfleet? ({error})"))),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(failed(
             url,
-            &format!("does not accept the key: export one of its keys as {variable}, or name another variable with --service-key-env"),
+            &format!(
+                "does not accept the key: export one of its keys as {variable}, or name another variable with --service-key-env"
+            ),
         )),
-        StatusCode::NOT_FOUND => Err(failed(url, "has no list of workspaces; is it the address that `wsfleet serve` prints?")),
+        StatusCode::NOT_FOUND => {
+            Err(failed(url, "has no list of workspaces; is it the address that `wsfleet serve` prints?"))
+        }
         status => Err(failed(url, &format!("answered {status} when it was asked for its workspaces"))),
     }
 }

@@ -201,7 +201,13 @@ impl Front {
         };
         let app = {
             let shared = shared.clone();
-            move || App::new().app_data(shared.clone()).wrap(from_fn(guard)).configure(gateway::configure).configure(api::configure)
+            move || {
+                App::new()
+                    .app_data(shared.clone())
+                    .wrap(from_fn(guard))
+                    .configure(gateway::configure)
+                    .configure(api::configure)
+            }
         };
         let server = HttpServer::new(app)
             .workers(WORKERS)

@@ -27,9 +27,11 @@ impl Scene {
         let agent = Agent::start(root.path(), &[AGENT_KEY]);
         let service = Served::start(&[]);
         let host = format!("http://127.0.0.1:{}", agent.port);
-        for (name, labels) in
-            [("gpu-1", json!({ "tier": "gpu" })), ("gpu-2", json!({ "tier": "gpu" })), ("a b/c", json!({ "tier": "cpu" }))]
-        {
+        for (name, labels) in [
+            ("gpu-1", json!({ "tier": "gpu" })),
+            ("gpu-2", json!({ "tier": "gpu" })),
+            ("team/c", json!({ "tier": "cpu" })),
+        ] {
             let workspace = json!({ "name": name, "host": host, "api_key": AGENT_KEY, "labels": labels });
             service.post("/v1/workspaces", &workspace).await;
         }
@@ -37,7 +39,9 @@ impl Scene {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        wsfleet(self.root.path(), &[arguments, &["--service", &self.service.url("/")]].concat())
+        let (operation, rest) = arguments.split_first().unwrap();
+        let service = self.service.url("/");
+        wsfleet(self.root.path(), &[&[*operation, "--service", &service], rest].concat())
     }
 }
 
@@ -54,6 +58,7 @@ fn wsfleet(directory: &Path, arguments: &[&str]) -> Output {
 }
 
 fn lines(output: &Output) -> BTreeSet<String> {
+    assert!(output.status.success(), "{}", said(output));
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
@@ -69,7 +74,7 @@ fn said(output: &Output) -> String {
 async fn workspaces_of_a_service_are_selected_as_those_of_an_inventory() {
     let scene = Scene::start().await;
     let listed = |arguments: &[&str]| lines(&scene.run(&[&["ping", "--list-targets"], arguments].concat()));
-    assert_eq!(listed(&["-a"]), set(&["gpu-1", "gpu-2", "a b/c"]));
+    assert_eq!(listed(&["-a"]), set(&["gpu-1", "gpu-2", "team/c"]));
     assert_eq!(listed(&["-l", "tier=gpu", "-x", "gpu-1"]), set(&["gpu-2"]));
     assert_eq!(listed(&["-w", "gpu-[1-2]"]), set(&["gpu-1", "gpu-2"]));
     let unknown = scene.run(&["ping", "-w", "gpu-3"]);

@@ -65,9 +65,7 @@ impl Refusal {
             ErrorKind::Deadline { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, words),
             ErrorKind::Overloaded { .. } | ErrorKind::Stopped { .. } => Self::overloaded(words),
             ErrorKind::InvalidInput { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, words),
-            ErrorKind::Local { .. } | ErrorKind::Panicked { .. } => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, words)
-            }
+            ErrorKind::Local { .. } | ErrorKind::Panicked { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, words),
             // A key that the workspace does not accept is the service's, and not the caller's.
             _ => Self::new(StatusCode::BAD_GATEWAY, words),
         }

@@ -181,8 +181,14 @@ mod tests {
         let Start::Command(start) = read(r#"{"command":"true","timeout":5.0,"more":1}"#) else { panic!("it is one") };
         assert_eq!((start.command.as_str(), start.cwd, start.timeout), ("true", None, 5));
         for odd in [
-            "{", "[]", "{}", r#"{"command":1}"#, r#"{"command":"x","timeout":1.5}"#, r#"{"command":"x","timeout":null}"#,
-            r#"{"command":"x","cwd":2}"#, r#"{"command":"a\u0000b"}"#,
+            "{",
+            "[]",
+            "{}",
+            r#"{"command":1}"#,
+            r#"{"command":"x","timeout":1.5}"#,
+            r#"{"command":"x","timeout":null}"#,
+            r#"{"command":"x","cwd":2}"#,
+            r#"{"command":"a\u0000b"}"#,
         ] {
             assert!(matches!(read(odd), Start::Verbatim(body) if body == odd), "{odd}");
         }

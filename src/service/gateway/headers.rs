@@ -12,14 +12,21 @@ use crate::{Connection, messages::Way};
 
 /// Headers that concern one connection and not the request.
 const OF_THE_CONNECTION: [&str; 10] = [
-    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
-    "transfer-encoding", "upgrade", "http2-settings",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
 ];
 
 /// Headers of a request that are for the service: keys, what its body is sent with, and where the client came from.
-const OF_THE_SERVICE: [&str; 9] = [
-    "authorization", "content-length", "cookie", "expect", "forwarded", "host", "origin", "via", "x-session-api-key",
-];
+const OF_THE_SERVICE: [&str; 9] =
+    ["authorization", "content-length", "cookie", "expect", "forwarded", "host", "origin", "via", "x-session-api-key"];
 
 /// Headers of an answer that would concern the service's own pages, or all workspaces at once.
 const OF_THE_ORIGIN: [&str; 6] =
@@ -100,7 +107,8 @@ fn located(location: &str, http: &HttpRequest, route: &Route, connection: &Conne
     } else {
         let url = Url::parse(location).ok()?;
         let same = |a: &Url, b: &Url| {
-            a.host_str() == b.host_str() && (a.port_or_known_default() == b.port_or_known_default() || a.port().is_none())
+            a.host_str() == b.host_str()
+                && (a.port_or_known_default() == b.port_or_known_default() || a.port().is_none())
         };
         if !same(&url, &connection.host) {
             return None;
@@ -136,10 +144,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_concerns_one_connection_stays_with_it() {
+        let http = TestRequest::default()
+            .insert_header(("connection", "keep-alive, X-Hop"))
+            .insert_header(("x-hop", "1"))
+            .insert_header(("te", "trailers"))
+            .insert_header(("x-kept", "1"))
+            .to_http_request();
+        let route = Route::of(&"/workspaces/w/x".parse().unwrap()).unwrap();
+        let way = Way { id: 1, connection: Connection::new("http://h:1").unwrap().into() };
+        let passed = of_request(&http, &route, &way);
+        assert_eq!(passed.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["x-kept"]);
+    }
+
+    #[test]
     fn a_redirect_stays_with_the_workspace() {
         let http = TestRequest::default().insert_header(("host", "service:7171")).to_http_request();
         let route = Route::of(&"/workspaces/w/x".parse().unwrap()).unwrap();
-        let connection = Connection::new("http://h:8000/s/abc").unwrap().with_api_prefix("/api/conversations/c").unwrap();
+        let connection =
+            Connection::new("http://h:8000/s/abc").unwrap().with_api_prefix("/api/conversations/c").unwrap();
         let to = |location: &str| located(location, &http, &route, &connection);
         let whole = |path: &str| Some(format!("http://service:7171/workspaces/w{path}"));
         assert_eq!(to("http://h:8000/s/abc/health?x=1"), whole("/health?x=1"));

@@ -85,7 +85,8 @@ pub(super) fn hidden(text: &[u8]) -> Bytes {
 
 /// Looks at what comes after the name of the field.
 fn look(rest: &[u8]) -> Found {
-    let blanks = |from: usize| from + rest[from..].iter().take(BLANKS).take_while(|byte| byte.is_ascii_whitespace()).count();
+    let blanks =
+        |from: usize| from + rest[from..].iter().take(BLANKS).take_while(|byte| byte.is_ascii_whitespace()).count();
     let colon = blanks(0);
     match rest.get(colon) {
         None if colon < BLANKS => return Found::Unclear,

@@ -21,11 +21,7 @@ use super::{
     socket::is_auth,
     ways::UnderWay,
 };
-use crate::{
-    Workspace, WorkspaceError,
-    messages::StartBash,
-    protocol::EventId,
-};
+use crate::{Workspace, WorkspaceError, messages::StartBash, protocol::EventId};
 
 /// How often both sides are asked for a sign of life, and how long they may be silent.
 const ASK: Duration = Duration::from_secs(20);
@@ -66,8 +62,15 @@ impl Relay {
         let (sink, mut frames) = framed.split();
         let (to_workspace, taken) = mpsc::channel(WAITING);
         let sending = actix_web::rt::spawn(send(sink, taken));
-        let mut relay =
-            Running { outbox, to_workspace, starts, may_write, is_first: true, partial: None, hears: [Instant::now(); 2] };
+        let mut relay = Running {
+            outbox,
+            to_workspace,
+            starts,
+            may_write,
+            is_first: true,
+            partial: None,
+            hears: [Instant::now(); 2],
+        };
         let mut messages = messages;
         let mut ticks = tokio::time::interval(ASK);
         let end = loop {
@@ -193,7 +196,9 @@ impl Running {
             AggregatedMessage::Close(reason) => Err(End { client: reason.clone(), workspace: reason }),
             // The key is the service's, and the workspace got its own.
             AggregatedMessage::Text(text) if is_first && is_auth(&text) => Ok(()),
-            _ if !self.may_write => Err(End::both(CloseCode::Policy, "the key allows to look and not to send anything")),
+            _ if !self.may_write => {
+                Err(End::both(CloseCode::Policy, "the key allows to look and not to send anything"))
+            }
             AggregatedMessage::Text(text) => self.start_or_forward(text),
             AggregatedMessage::Binary(bytes) => self.forward(Message::Binary(bytes)),
         }
@@ -203,9 +208,7 @@ impl Running {
     fn start_or_forward(&self, text: ByteString) -> Result<(), End> {
         let Some(workspace) = &self.starts else { return self.forward(Message::Text(text)) };
         match understood(&text.clone().into_bytes()) {
-            Start::Verbatim(body) => {
-                self.forward(Message::Text(ByteString::try_from(body).unwrap_or(text)))
-            }
+            Start::Verbatim(body) => self.forward(Message::Text(ByteString::try_from(body).unwrap_or(text))),
             Start::Command(start) => {
                 let (started, outbox) = (workspace.ask(StartBash(start)), self.outbox.clone());
                 // Its event comes over the socket, as for everybody.

@@ -116,8 +116,18 @@ mod tests {
     #[test]
     fn no_path_leads_out_however_it_is_written() {
         for path in [
-            "/..", "/../w2/health", "/a/../../b", "/%2e%2e/x", "/.%2E/x", "/a%2f..%2f..%2fb", "/%252e%252e/x", "/..;/x",
-            "/a%5c..%5cb", "/./x", "/%00", "/%25252525252e",
+            "/..",
+            "/../w2/health",
+            "/a/../../b",
+            "/%2e%2e/x",
+            "/.%2E/x",
+            "/a%2f..%2f..%2fb",
+            "/%252e%252e/x",
+            "/..;/x",
+            "/a%5c..%5cb",
+            "/./x",
+            "/%00",
+            "/%25252525252e",
         ] {
             assert!(route(&format!("/workspaces/w{path}")).is_none(), "{path}");
         }

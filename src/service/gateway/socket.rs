@@ -109,11 +109,7 @@ fn upgrade(
 }
 
 /// Lets a client in that has still to say its key.
-fn asked_for_a_key(
-    http: HttpRequest,
-    payload: web::Payload,
-    route: Route,
-) -> Result<HttpResponse, Refusal> {
+fn asked_for_a_key(http: HttpRequest, payload: web::Payload, route: Route) -> Result<HttpResponse, Refusal> {
     let (response, session, mut messages) = upgrade(&http, payload)?;
     let Some(shared) = http.app_data::<web::Data<Shared>>().cloned() else { return Err(Refusal::unauthorized()) };
     actix_web::rt::spawn(async move {
@@ -126,7 +122,10 @@ fn asked_for_a_key(
             Ok(Some(Ok(AggregatedMessage::Text(text)))) => serde_json::from_str::<Auth>(&text).ok(),
             _ => None,
         };
-        let key = key.map(|auth| { let AuthType::Auth = auth.r#type; auth.session_api_key });
+        let key = key.map(|auth| {
+            let AuthType::Auth = auth.r#type;
+            auth.session_api_key
+        });
         let Ok(authorized) = Authorized::by_key(&shared, Some(key.as_deref().unwrap_or_default())) else {
             return close(BAD_KEY, "Authentication failed");
         };

@@ -66,7 +66,13 @@ impl Scene {
     }
 
     /// Asks with this key, and returns the status and the JSON of the answer.
-    pub(crate) async fn ask(&self, method: Method, url: String, key: &str, body: Option<&Value>) -> (StatusCode, Value) {
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        url: String,
+        key: &str,
+        body: Option<&Value>,
+    ) -> (StatusCode, Value) {
         let mut request = self.client.request(method, url);
         if !key.is_empty() {
             request = request.insert_header(("x-session-api-key", key));

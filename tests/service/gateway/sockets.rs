@@ -134,9 +134,9 @@ async fn a_client_that_reads_nothing_is_closed_and_freezes_no_command() {
         match tokio::time::timeout(Duration::from_secs(20), stalled.next()).await.expect("it ends") {
             Some(Ok(Frame::Close(_)) | Err(_)) | None => break true,
             Some(Ok(Frame::Text(bytes))) => got += bytes.len(),
-            Some(Ok(Frame::Continuation(
-                Item::FirstText(piece) | Item::Continue(piece) | Item::Last(piece),
-            ))) => got += piece.len(),
+            Some(Ok(Frame::Continuation(Item::FirstText(piece) | Item::Continue(piece) | Item::Last(piece)))) => {
+                got += piece.len()
+            }
             Some(Ok(_)) => {}
         }
     };
