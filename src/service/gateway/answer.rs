@@ -55,7 +55,11 @@ impl Refusal {
     }
 
     fn of(kind: &ErrorKind, words: String) -> Self {
-        let status = |number: u16| StatusCode::from_u16(number).unwrap_or(StatusCode::BAD_GATEWAY);
+        // A failure is never told as a success, whatever number it has.
+        let status = |number: u16| match StatusCode::from_u16(number) {
+            Ok(status) if number >= 400 => status,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
         match kind {
             ErrorKind::NotFound { detail } => Self::not_found(detail),
             ErrorKind::Rejected { status: number, detail } => Self::new(status(*number), detail),
