@@ -10,7 +10,6 @@ use awc::{
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use futures::{SinkExt as _, StreamExt as _, stream::SplitSink};
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +20,7 @@ use super::{
     socket::is_auth,
     ways::UnderWay,
 };
-use crate::{Workspace, WorkspaceError, messages::StartBash, protocol::EventId};
+use crate::protocol::{CommandHead, EventId};
 
 /// How often both sides are asked for a sign of life, and how long they may be silent.
 const ASK: Duration = Duration::from_secs(20);
@@ -41,8 +40,8 @@ pub(super) struct Relay {
     pub(super) outbox: Outbox,
     pub(super) messages: AggregatedMessageStream,
     pub(super) framed: Framed<BoxedSocket, Codec>,
-    /// Where the client's messages are starts of commands.
-    pub(super) starts: Option<Workspace>,
+    /// Whether messages of the client start commands, and those of the workspace tell of them.
+    pub(super) tells_commands: bool,
     pub(super) may_write: bool,
     pub(super) under_way: UnderWay,
     /// Cancelled when the service ends.
@@ -58,14 +57,14 @@ struct End {
 impl Relay {
     /// Passes messages both ways until one side ends.
     pub(super) async fn run(self) {
-        let Self { outbox, messages, framed, starts, may_write, under_way, closing } = self;
+        let Self { outbox, messages, framed, tells_commands, may_write, under_way, closing } = self;
         let (sink, mut frames) = framed.split();
         let (to_workspace, taken) = mpsc::channel(WAITING);
         let sending = actix_web::rt::spawn(send(sink, taken));
         let mut relay = Running {
             outbox,
             to_workspace,
-            starts,
+            tells_commands,
             may_write,
             is_first: true,
             partial: None,
@@ -118,7 +117,7 @@ async fn send(mut sink: SplitSink<Framed<BoxedSocket, Codec>, Message>, mut mess
 struct Running {
     outbox: Outbox,
     to_workspace: mpsc::Sender<Message>,
-    starts: Option<Workspace>,
+    tells_commands: bool,
     may_write: bool,
     /// Whether the client has sent nothing yet.
     is_first: bool,
@@ -152,7 +151,7 @@ impl Running {
     }
 
     fn text(&self, bytes: Bytes) -> Result<(), End> {
-        let bytes = if self.starts.is_some() { hidden(&bytes) } else { bytes };
+        let bytes = if self.tells_commands { hidden(&bytes) } else { bytes };
         match ByteString::try_from(bytes) {
             Ok(text) => self.put(Outgoing::Text(text)),
             Err(_) => Err(End::both(CloseCode::Invalid, "the workspace sent a text that is not UTF-8")),
@@ -204,22 +203,20 @@ impl Running {
         }
     }
 
-    /// Starts the command that a message asks for, where messages do that.
+    /// Passes a message on; one that starts a command with a head before that. It goes over the socket itself, behind what made
+    /// it a subscription, so that the client sees the command's own event.
     fn start_or_forward(&self, text: ByteString) -> Result<(), End> {
-        let Some(workspace) = &self.starts else { return self.forward(Message::Text(text)) };
-        match understood(&text.clone().into_bytes()) {
-            Start::Verbatim(body) => self.forward(Message::Text(ByteString::try_from(body).unwrap_or(text))),
-            Start::Command(start) => {
-                let (started, outbox) = (workspace.ask(StartBash(start)), self.outbox.clone());
-                // Its event comes over the socket, as for everybody.
-                actix_web::rt::spawn(async move {
-                    if let Err(error) = started.await {
-                        let _ = outbox.put(Outgoing::Text(failed(&error).into()));
-                    }
-                });
-                Ok(())
-            }
+        if !self.tells_commands {
+            return self.forward(Message::Text(text));
         }
+        let sent = match understood(&text.clone().into_bytes()) {
+            Start::Verbatim(body) => ByteString::try_from(body).unwrap_or(text),
+            Start::Command(mut start) => {
+                start.command.insert_str(0, &CommandHead::new(EventId::random()).to_string());
+                serde_json::to_string(&start).map_or(text, ByteString::from)
+            }
+        };
+        self.forward(Message::Text(sent))
     }
 
     fn tick(&self) -> Result<(), End> {
@@ -243,16 +240,4 @@ impl Running {
             Err(_) => Err(End::both(CloseCode::Away, "the workspace takes no more messages")),
         }
     }
-}
-
-/// What the event socket says of a start that failed.
-fn failed(error: &WorkspaceError) -> String {
-    json!({
-        "kind": "BashError",
-        "id": EventId::random(),
-        "timestamp": jiff::Timestamp::now(),
-        "code": error.kind.name(),
-        "detail": error.to_string(),
-    })
-    .to_string()
 }

@@ -21,7 +21,6 @@ use super::{
     ways::{self, UnderWay},
 };
 use crate::{
-    Workspace,
     client::{KeyIn, PassedSocket},
     service::{
         config::Access,
@@ -139,7 +138,6 @@ fn asked_for_a_key(http: HttpRequest, payload: web::Payload, route: Route) -> Re
 
 /// A socket of a workspace.
 struct Opened {
-    workspace: Workspace,
     socket: PassedSocket,
     under_way: UnderWay,
 }
@@ -153,7 +151,7 @@ impl Opened {
         let key_in = if route.path.starts_with("/sockets/") { KeyIn::FirstMessage } else { KeyIn::Header };
         let passed = headers::of_socket(http, &route, &lent.way);
         let socket = lent.client.pass_socket(below, &path, &passed, &protocols(http), key_in).await?;
-        Ok(Self { workspace, socket, under_way: lent.under_way })
+        Ok(Self { socket, under_way: lent.under_way })
     }
 
     fn relay(
@@ -168,7 +166,7 @@ impl Opened {
             outbox,
             messages,
             framed: self.socket.framed,
-            starts: (route.path == "/sockets/bash-events").then_some(self.workspace),
+            tells_commands: route.path == "/sockets/bash-events",
             may_write: access == Access::Full,
             under_way: self.under_way,
             closing: shared.closing.clone(),

@@ -64,12 +64,13 @@ async fn run(socket: &mut Socket, command: &str) -> Vec<Value> {
 async fn events_come_without_the_head_whichever_way_the_key_is_given() {
     let scene = Scene::start().await;
     let query = format!("?session_api_key={FULL_KEY}");
-    let mut sockets = [
-        with_first_message(&scene, FULL_KEY).await,
-        connect(&scene, "", Some(FULL_KEY)).await.unwrap(),
-        connect(&scene, &query, None).await.unwrap(),
-    ];
-    for socket in &mut sockets {
+    for way in 0..3 {
+        let mut socket = match way {
+            0 => with_first_message(&scene, FULL_KEY).await,
+            1 => connect(&scene, "", Some(FULL_KEY)).await.unwrap(),
+            _ => connect(&scene, &query, None).await.unwrap(),
+        };
+        let socket = &mut socket;
         let events = run(socket, "echo \"$WSFLEET_COMMAND_ID\"; exit 3").await;
         assert_eq!(events[0]["command"], json!("echo \"$WSFLEET_COMMAND_ID\"; exit 3"), "{events:?}");
         let text: String = events.iter().filter_map(|event| event["stdout"].as_str()).collect();
