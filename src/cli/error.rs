@@ -30,7 +30,12 @@ impl fmt::Display for CliError {
 
 impl From<InventoryError> for CliError {
     fn from(error: InventoryError) -> Self {
-        let code = if error.is_empty_selection() { exit::NOTHING_SELECTED } else { exit::USAGE };
+        let code = match &error {
+            error if error.is_empty_selection() => exit::NOTHING_SELECTED,
+            // It is where all of them are reached.
+            InventoryError::Service { .. } => exit::WORKSPACE_UNUSABLE,
+            _ => exit::USAGE,
+        };
         Self { code, message: error.to_string() }
     }
 }

@@ -20,6 +20,7 @@ mod plan;
 mod run;
 #[cfg(feature = "service")]
 mod serve;
+mod service;
 mod targets;
 mod window;
 

@@ -13,6 +13,7 @@ use super::{
     error::CliError,
     interrupt::Interrupt,
     local::{LocalAgents, local_names},
+    service,
 };
 use crate::{
     Connection, TlsRoots, WorkspaceConfig,
@@ -100,6 +101,9 @@ fn from_flags(args: &TargetArgs, interrupt: &Interrupt) -> Result<Vec<WorkspaceC
         return Err(CliError::usage(format!("{one} and {other} both read stdin: put one of them into a file")));
     }
     let inventory = |why: &str| {
+        if let Some(url) = chosen_service(args)? {
+            return service::inventory(url, args);
+        }
         let run = |program: InventoryProgram| program.run(&|running| interrupt.end_when_leaving(running));
         match (&args.inventory_program, &args.inventory) {
             (Some(line), _) => run(InventoryProgram::shell(line, args.inventory_timeout)),
@@ -123,12 +127,27 @@ fn check_url_options(args: &TargetArgs, query: &TargetQuery) -> Result<(), CliEr
         return Ok(());
     }
     let options = [("headers", "--header"), ("api_key_env", "--api-key-env"), ("ca_file", "--ca-file")];
-    match options.into_iter().find(|(id, _)| args.given.contains(*id)) {
+    let is_for_the_service = |id: &str| id == "ca_file" && args.service.is_some();
+    match options.into_iter().find(|(id, _)| args.given.contains(*id) && !is_for_the_service(id)) {
         None => Ok(()),
         Some((_, option)) => Err(CliError::usage(format!(
             "{option} applies to targets that are given by URL, and there is none: write it into the inventory, at the \
              workspaces"
         ))),
+    }
+}
+
+/// The service whose workspaces are meant, unless an inventory is named more closely.
+fn chosen_service(args: &TargetArgs) -> Result<Option<&str>, InventoryError> {
+    let Some(url) = args.service.as_deref() else { return Ok(None) };
+    let names_inventory = args.given.contains("inventory") || args.given.contains("inventory_program");
+    match (names_inventory, args.given.contains("service")) {
+        (true, true) => Err(InventoryError::Service {
+            url: url.to_owned(),
+            reason: "and an inventory are both given: choose one".to_owned(),
+        }),
+        (true, false) => Ok(None),
+        (false, _) => Ok(Some(url)),
     }
 }
 

@@ -4,7 +4,7 @@
 //! `Call`; `exchange` sends it over a `pool`'s connection, which the `dialer` makes, and waits for the head of the
 //! answer; `body` reads the rest, whole or not at all. `status` and `broken` say what a refusal and a lost connection
 //! mean for the request's effect; `secrets` keeps keys out of their words. `upload`, `download` and `socket` are the requests that
-//! are more than that.
+//! are more than that. `pass` and `pass_socket` pass requests of others on, for the service's gateway.
 
 mod address;
 mod agent_client;
@@ -24,6 +24,10 @@ mod headers;
 mod key;
 mod limits;
 mod observer;
+#[cfg(any(feature = "service", feature = "cli"))]
+mod pass;
+#[cfg(feature = "service")]
+mod pass_socket;
 mod pool;
 mod proxy;
 mod resolver;
@@ -49,6 +53,10 @@ pub use git::DiffBase;
 pub use key::SessionKey;
 pub use limits::ClientLimits;
 pub(crate) use observer::Observer;
+#[cfg(any(feature = "service", feature = "cli"))]
+pub(crate) use pass::{AnswerBody, Below, Passed, PassedAnswer, PassedBody};
+#[cfg(feature = "service")]
+pub(crate) use pass_socket::{KeyIn, PassedSocket};
 pub use socket::EventSocket;
 pub use source::UploadBody;
 pub use tls::SharedTls;

@@ -22,6 +22,7 @@ use super::{
     broken,
     excerpt::shown,
     exchange::uri,
+    key::SessionKey,
     pool::Lent,
     secrets::Secrets,
     status::{self, Refusal},
@@ -42,6 +43,12 @@ const BAD_KEY: u16 = 4001;
 struct Auth<'a> {
     r#type: &'static str,
     session_api_key: &'a str,
+}
+
+/// The first message to a server with this key.
+pub(super) fn auth(key: &SessionKey) -> Result<String, Failure> {
+    serde_json::to_string(&Auth { r#type: "auth", session_api_key: key.expose() })
+        .map_err(|error| Failure::invalid(error.to_string()))
 }
 
 /// A subscription to a server's events, as they happen.
@@ -83,7 +90,7 @@ impl AgentClient {
             is_over: false,
         };
         if let Some(key) = self.key() {
-            socket.send_json(&Auth { r#type: "auth", session_api_key: key.expose() }).await?;
+            socket.send(Message::Text(auth(key)?.into())).await?;
         }
         Ok(socket)
     }
@@ -254,7 +261,7 @@ pub(super) fn closed(reason: Option<CloseReason>) -> Result<(), Failure> {
     Err(Failure::maybe_sent(kind))
 }
 
-fn not_connected(error: WsClientError, lent: &Lent) -> Failure {
+pub(super) fn not_connected(error: WsClientError, lent: &Lent) -> Failure {
     match error {
         WsClientError::SendRequest(error) => lent.watch.explain(broken::judge(error)).failure,
         WsClientError::InvalidResponseStatus(status) if status.as_u16() == 404 => {
@@ -275,6 +282,6 @@ fn lost(why: &str) -> Failure {
     Failure::maybe_sent(ErrorKind::Unreachable { reason: format!("the event socket broke: {why}") })
 }
 
-fn silent(waiting_for: &str, limit: Duration) -> Failure {
+pub(super) fn silent(waiting_for: &str, limit: Duration) -> Failure {
     Failure::maybe_sent(ErrorKind::Deadline { waiting_for: format!("waiting for {waiting_for}"), limit })
 }

@@ -22,6 +22,14 @@ pub enum InventoryError {
         /// What it did.
         reason: String,
     },
+    /// The service that was asked for its workspaces did not tell them.
+    #[error("the service {url} {reason}")]
+    Service {
+        /// Its address.
+        url: String,
+        /// What it did, and what to do about it.
+        reason: String,
+    },
     /// Something in a file is wrong.
     #[error("{file}:{line}: {reason}")]
     Malformed {

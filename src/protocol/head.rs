@@ -34,6 +34,17 @@ impl CommandHead {
     /// The environment variable by which a command's processes are found.
     pub const VARIABLE: &'static str = VARIABLE;
 
+    /// How many bytes every head has.
+    #[cfg(feature = "service")]
+    pub(crate) const LENGTH: usize = BEFORE_ID.len() + 32 + AFTER_ID.len();
+
+    /// Whether a text that is shorter than a head may be the beginning of one.
+    #[cfg(feature = "service")]
+    pub(crate) fn may_begin(text: &[u8]) -> bool {
+        let known = text.len().min(BEFORE_ID.len());
+        text[..known] == BEFORE_ID.as_bytes()[..known]
+    }
+
     /// The head of the command that the runtime calls `id`.
     #[must_use]
     pub const fn new(id: EventId) -> Self {

@@ -16,6 +16,7 @@ mod api;
 mod config;
 mod engine;
 mod error;
+mod gateway;
 mod hosts;
 mod http;
 mod metrics;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ServiceConfig, ServiceError, api,
     engine::Engine,
+    gateway,
     http::{Problem, ProblemKind, RateLimiter, RequestId, guard, server_config},
     metrics::Metrics,
 };
@@ -201,7 +202,12 @@ impl Front {
         let app = {
             let shared = shared.clone();
             move || {
-                App::new().app_data(shared.clone()).app_data(queries()).wrap(from_fn(guard)).configure(api::configure)
+                App::new()
+                    .app_data(shared.clone())
+                    .app_data(queries())
+                    .wrap(from_fn(guard))
+                    .configure(gateway::configure)
+                    .configure(api::configure)
             }
         };
         let server = HttpServer::new(app)

@@ -48,7 +48,7 @@ impl RemoteWorkspace {
         Self { core, guarded: true }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "service"))]
     pub(crate) fn core(&self) -> &Rc<Core> {
         &self.core
     }
@@ -180,7 +180,8 @@ impl Handler<StartCommand> for RemoteWorkspace {
 
     fn handle(&mut self, StartCommand(command): StartCommand, _: &mut Self::Context) -> Self::Result {
         let place = self.core.enter();
-        named::<StartCommand>(self, steps::command::start_detached(self.core.clone(), place, command))
+        let begun = steps::command::start_detached(self.core.clone(), place, command);
+        named::<StartCommand>(self, async move { begun.await.map(|begun| begun.id) })
     }
 }
 

@@ -2,6 +2,10 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     rc::{Rc, Weak},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -52,7 +56,9 @@ pub(crate) struct Core {
 
 /// The way to the server as it is now.
 struct Link {
-    connection: Connection,
+    /// No other link of this process has it.
+    id: u64,
+    connection: Arc<Connection>,
     /// Absent until it is needed, and again when it was not needed for a while: 10,000 idle workspaces hold no socket.
     client: Option<AgentClient>,
     /// Counts the clients there were, so that the task that drops an idle one knows its own.
@@ -88,7 +94,8 @@ impl Core {
         config.max_queue_wait = config.max_queue_wait.min(LONGEST_BOUND);
         config.retry_for = config.retry_for.min(LONGEST_BOUND);
         let link = Link {
-            connection: config.connection.clone(),
+            id: new_link_id(),
+            connection: Arc::new(config.connection.clone()),
             client: None,
             generation: 0,
             last_use: Instant::now(),
@@ -126,6 +133,13 @@ impl Core {
         Ok(client)
     }
 
+    /// The way to the server as it is now, and a number by which it is told apart from all others.
+    #[cfg(feature = "service")]
+    pub(crate) fn way(&self) -> (u64, Arc<Connection>) {
+        let link = self.link.borrow();
+        (link.id, Arc::clone(&link.connection))
+    }
+
     /// Cancelled when the current link is replaced.
     pub(crate) fn link_replaced(&self) -> CancellationToken {
         self.link.borrow().replaced.clone()
@@ -140,7 +154,11 @@ impl Core {
 
     /// Drops the connections. What is under way keeps its own until it ends.
     pub(crate) fn reset_client(&self) {
-        self.link.borrow_mut().client = None;
+        {
+            let mut link = self.link.borrow_mut();
+            link.client = None;
+            link.id = new_link_id();
+        }
         self.health.new_link();
         self.pushing.new_link();
         self.attendant.moved();
@@ -152,7 +170,8 @@ impl Core {
         let client = AgentClient::new(&connection, &self.transport, self.config.limits)?;
         drop(client);
         let mut link = self.link.borrow_mut();
-        link.connection = connection;
+        link.connection = Arc::new(connection);
+        link.id = new_link_id();
         link.client = None;
         std::mem::take(&mut link.replaced).cancel();
         // Another server has another clock.
@@ -241,6 +260,11 @@ impl Core {
             connected: self.link.borrow().client.is_some() || self.pushing.live_for().is_some(),
         }
     }
+}
+
+fn new_link_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn overloaded(reason: String) -> Failure {

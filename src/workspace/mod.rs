@@ -17,6 +17,8 @@ pub(crate) mod decoders;
 mod directory;
 mod ending;
 mod feed;
+#[cfg(feature = "service")]
+mod gateway;
 mod health;
 mod keepalive;
 pub mod messages;

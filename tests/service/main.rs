@@ -10,6 +10,11 @@ mod idempotency;
 mod operations;
 mod rest;
 mod runs;
+mod gateway;
+mod remote;
 mod scene;
 mod security;
 mod slice;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod support;

@@ -97,6 +97,23 @@ pub(in crate::cli) struct TargetArgs {
     )]
     pub(in crate::cli) inventory_timeout: Duration,
 
+    /// A service of `wsfleet serve`, in place of an inventory: its workspaces are meant, and are reached through it
+    ///
+    /// Names, patterns and labels pick from what it has. It follows updates of their addresses, and knows their keys.
+    #[arg(long, value_name = "URL", env = "WSFLEET_SERVICE", hide_env_values = true, help_heading = heading::INVENTORY)]
+    pub(in crate::cli) service: Option<String>,
+
+    /// The environment variable with a key of the service, where it wants one
+    #[arg(
+        long,
+        value_name = "VARIABLE",
+        env = "WSFLEET_SERVICE_KEY_ENV",
+        hide_env_values = true,
+        default_value = "WSFLEET_SERVICE_KEY",
+        help_heading = heading::INVENTORY
+    )]
+    pub(in crate::cli) service_key_env: String,
+
     /// The environment variable with the session key, for workspaces given by URL
     #[arg(
         long,
@@ -113,7 +130,7 @@ pub(in crate::cli) struct TargetArgs {
     #[arg(long = "header", value_name = "NAME: VALUE", help_heading = heading::CONNECTION)]
     pub(in crate::cli) headers: Vec<HeaderArg>,
 
-    /// The certificate authorities to trust in place of the system's, a PEM file, for workspaces given by URL
+    /// The certificate authorities to trust in place of the system's, a PEM file, for workspaces given by URL and the service
     #[arg(long, value_name = "FILE", env = "WSFLEET_CA_FILE", hide_env_values = true, help_heading = heading::CONNECTION)]
     pub(in crate::cli) ca_file: Option<PathBuf>,
 

@@ -23,12 +23,19 @@ pub(crate) struct Writer(pub(crate) Authorized);
 impl Authorized {
     /// Finds out who asks.
     pub(crate) fn check(request: &HttpRequest) -> Result<Self, Problem> {
-        let shared = request.app_data::<web::Data<Shared>>();
-        let keys = shared.map_or(&[] as &[ApiKey], |shared| &shared.config.keys);
-        if shared.is_some() && keys.is_empty() {
+        match request.app_data::<web::Data<Shared>>() {
+            Some(shared) => Self::by_key(shared, given(request)),
+            None => Err(Problem::new(ProblemKind::Internal, "the service knows no keys")),
+        }
+    }
+
+    /// Finds out who has this key.
+    pub(crate) fn by_key(shared: &Shared, given: Option<&str>) -> Result<Self, Problem> {
+        let keys: &[ApiKey] = &shared.config.keys;
+        if keys.is_empty() {
             return Ok(Self { caller: String::new(), access: Access::Full });
         }
-        let given = given(request).ok_or_else(|| {
+        let given = given.ok_or_else(|| {
             Problem::new(
                 ProblemKind::Unauthorized,
                 "no key: send one as `Authorization: Bearer KEY` or as `X-Session-API-Key: KEY`",

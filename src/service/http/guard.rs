@@ -75,7 +75,7 @@ fn admit(shared: &Shared, request: &ServiceRequest, caller: Option<&str>, now: I
             return Admitted::Answer(preflight());
         }
         // A page of another origin cannot read the answer, but what it asks for would have been done.
-        if !allowed && !request.method().is_safe() && !is_own(origin, request) {
+        if !allowed && !request.method().is_safe() && !is_own(origin, request.headers()) {
             let detail = "pages of this origin may not change anything here: see --allow-origin";
             return refuse(Problem::new(ProblemKind::Forbidden, detail));
         }
@@ -124,10 +124,15 @@ fn is_allowed(shared: &Shared, origin: &HeaderValue) -> bool {
     origin.to_str().is_ok_and(|origin| allowed.iter().any(|one| one == "*" || one.eq_ignore_ascii_case(origin)))
 }
 
+/// Whether a request may change something as far as its origin goes. What opens a socket looks like a harmless GET.
+pub(crate) fn may_act(shared: &Shared, headers: &HeaderMap) -> bool {
+    headers.get(header::ORIGIN).is_none_or(|origin| is_allowed(shared, origin) || is_own(origin, headers))
+}
+
 /// Whether a page is one of this service's own.
-fn is_own(origin: &HeaderValue, request: &ServiceRequest) -> bool {
+fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     authority.is_some() && authority == host
 }
 

@@ -11,7 +11,7 @@ mod sse;
 mod tls;
 
 pub(super) use auth::{Authorized, Writer};
-pub(super) use guard::{RequestId, guard};
+pub(super) use guard::{RequestId, guard, may_act};
 pub(super) use json::{Json, announced, next_piece};
 pub(super) use params::Params;
 pub(super) use problem::{Problem, ProblemKind};

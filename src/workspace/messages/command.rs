@@ -86,6 +86,9 @@ pub struct ExecuteCommand {
     /// Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resume: bool,
+    /// The time that the server is given, in its own whole seconds, in place of one that follows from `timeout`.
+    #[serde(skip)]
+    pub(crate) server_timeout: Option<i64>,
 }
 
 /// When the step of an [`ExecuteCommand`] ends.
@@ -165,6 +168,7 @@ impl ExecuteCommand {
             on_drop: OnDrop::default(),
             process_id: None,
             resume: false,
+            server_timeout: None,
         }
     }
 

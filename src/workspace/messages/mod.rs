@@ -7,6 +7,8 @@ mod command;
 mod control;
 mod directory;
 mod file;
+#[cfg(feature = "service")]
+mod gateway;
 mod git;
 mod progress;
 mod stream;
@@ -21,6 +23,8 @@ pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdo
 pub(crate) use control::{Dismiss, Rest};
 pub use directory::{DirectoryDownload, DirectoryUpload};
 pub use file::{FileDownload, FileRead, FileUpload, Placement, UploadSource};
+#[cfg(feature = "service")]
+pub(crate) use gateway::{FindWay, GetLastOutput, StartBash, Way};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
 pub use progress::{OnProgress, TransferProgress};
 pub(crate) use stream::STREAM_NAME;

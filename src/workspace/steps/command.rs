@@ -164,7 +164,7 @@ pub(crate) async fn start_detached(
     core: Rc<Core>,
     place: Result<impl Future<Output = Result<Permit, Refused>>, Refused>,
     command: ExecuteCommand,
-) -> Result<EventId, Failure> {
+) -> Result<Started, Failure> {
     let caller = no_caller();
     let _permit = take_turn(&core, place, &command, &caller).await?;
     let mut prepared = Prepared::new(&core, ExecuteCommand { max_output: 0, ..command }, &caller).await?;
@@ -182,7 +182,7 @@ pub(crate) async fn start_detached(
             told: [0; 2],
             is_own: false,
         };
-        let watch = watch_in_background(&core, &prepared.command, started, watching);
+        let watch = watch_in_background(&core, &prepared.command, started.clone(), watching);
         let superseded = if may_be_superseded { turns_out_superseded(&core, id).await } else { Ok(false) };
         if let Ok(true) = superseded {
             continue;
@@ -193,7 +193,7 @@ pub(crate) async fn start_detached(
             let result = watch.await.unwrap_or_else(|_| Err(Failure::protocol("the watch ended")));
             prepared.clean_up(&core, &result);
         });
-        return superseded.map(|_| id).map_err(|failure| {
+        return superseded.map(|_| started).map_err(|failure| {
             let reason = format!("it was started, but whether it ran or was called off could not be seen: {failure}");
             let process_id = head.map(CommandHead::id);
             Failure::done(ErrorKind::OutcomeUnknown { reason, command_id: Some(id), process_id })

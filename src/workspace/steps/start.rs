@@ -214,8 +214,8 @@ async fn send(
     head: CommandHead,
     caller: &CancellationToken,
 ) -> Result<BashCommand, Failure> {
-    let timeout =
-        command.timeout.map_or(NO_TIMEOUT, |timeout| whole_seconds_up(timeout).as_secs().cast_signed() + BACKSTOP);
+    let bound = |timeout| whole_seconds_up(timeout).as_secs().cast_signed() + BACKSTOP;
+    let timeout = command.server_timeout.unwrap_or_else(|| command.timeout.map_or(NO_TIMEOUT, bound));
     let cwd = command.cwd.clone().or_else(|| core.config.default_cwd.clone());
     let body = StartBashCommand { command: text, cwd, timeout };
     let give_up = Instant::now() + BUSY_PATIENCE;

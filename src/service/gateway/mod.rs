@@ -1,0 +1,78 @@
+//! The agent-server API of each workspace, below `/workspaces/{name}`: an existing client works through the service
+//! unchanged when that is its host.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `route` | which workspace a request is for, and what of it; nothing may leave a workspace's own paths |
+//! | `access` | who asks, and whether that may be |
+//! | `ways` | the clients of a worker, one for each way to a workspace that is in use |
+//! | `headers` | what of a request goes on, and what of an answer comes back |
+//! | `hide` | takes the runtime's head off the commands in an answer |
+//! | `pass` | passes a request on, and its answer back |
+//! | `bash` | starts, executions and stops, which go through the runtime |
+//! | `upload` | uploads, which go through the runtime as well |
+//! | `socket`, `relay`, `outbox` | the sockets |
+//! | `answer` | errors, as an agent server tells them |
+
+mod access;
+mod answer;
+mod bash;
+mod headers;
+mod hide;
+mod outbox;
+mod pass;
+mod relay;
+mod route;
+mod socket;
+mod upload;
+mod ways;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{Method, header::UPGRADE},
+    web,
+};
+
+use super::server::Shared;
+use crate::Workspace;
+use answer::Refusal;
+use route::Route;
+
+/// Adds everything below `/workspaces`.
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config.service(web::resource("/workspaces/{rest:.*}").to(serve));
+}
+
+/// One request of a client, and the workspace that it is for.
+struct Request {
+    http: HttpRequest,
+    route: Route,
+    workspace: Workspace,
+}
+
+async fn serve(http: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+    answered(http, payload, &shared).await.unwrap_or_else(Refusal::into_response)
+}
+
+async fn answered(http: HttpRequest, payload: web::Payload, shared: &Shared) -> Result<HttpResponse, Refusal> {
+    let route = Route::of(http.uri())?;
+    if is_upgrade(&http) {
+        return socket::serve(http, payload, shared, route).await;
+    }
+    access::check(&http, &route)?;
+    let workspace = ways::workspace(shared, &route.name).await?;
+    let request = Request { http, route, workspace };
+    let is_post = request.http.method() == Method::POST;
+    match request.route.bash() {
+        Some("start_bash_command") if is_post => bash::start(&request, payload).await,
+        Some("execute_bash_command") if is_post => bash::execute(&request, payload).await,
+        Some(below) if is_post && bash::stopped(below).is_some() => bash::stop(&request, payload).await,
+        _ if is_post && request.route.is_upload() => upload::upload(&request, payload).await,
+        _ => pass::pass(&request, pass::Body::Streamed(payload)).await,
+    }
+}
+
+fn is_upgrade(http: &HttpRequest) -> bool {
+    let upgrade = http.headers().get(UPGRADE).and_then(|value| value.to_str().ok());
+    http.method() == Method::GET && upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
+}

@@ -1,0 +1,7 @@
+//! The agent-server API of a workspace, through the service.
+
+mod bodies;
+mod passage;
+mod scene;
+mod sockets;
+mod starts;
