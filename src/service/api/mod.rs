@@ -1,6 +1,7 @@
 //! The routes below `/v1`, and their description.
 
 mod commands;
+mod events;
 mod workspaces;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -21,6 +22,7 @@ use super::http::{Problem, ProblemKind};
         commands::get,
         commands::stop,
         commands::events,
+        events::follow,
     )
 )]
 struct Description;
@@ -31,6 +33,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         web::scope("/v1")
             .configure(workspaces::configure)
             .configure(commands::configure)
+            .configure(events::configure)
             .default_service(web::to(unknown)),
     );
     config.route("/openapi.json", web::get().to(description));

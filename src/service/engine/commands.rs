@@ -133,6 +133,7 @@ impl Engine {
             stop: CancellationToken::new(),
         });
         lock(&self.commands).insert(handle.record().id, Arc::clone(&handle));
+        self.events.command(&handle.record());
         let (engine, workspace, watched) = (Arc::clone(self), workspace.clone(), Arc::clone(&handle));
         self.spawn(async move { engine.follow(watched, stream, workspace).await });
         handle
@@ -228,7 +229,9 @@ impl Engine {
         if let Err(error) = self.store.commit(changes).await {
             log::error!("command {} cannot be written down: {error}", record.id);
         }
-        handle.record.send_replace(Arc::new(record));
+        let record = Arc::new(record);
+        self.events.command(&record);
+        handle.record.send_replace(record);
     }
 
     /// The command of this id, whether it has ended or not.

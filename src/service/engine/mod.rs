@@ -2,6 +2,7 @@
 
 mod commands;
 mod error;
+mod events;
 mod workspaces;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 
 pub(crate) use commands::{CommandHandle, StartRequest};
 pub(crate) use error::EngineError;
+pub(crate) use events::{FleetReader, Place};
 pub(crate) use workspaces::{WorkspaceRequest, WorkspaceView};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -26,6 +28,8 @@ pub(crate) struct Engine {
     pub(super) fleet: Fleet,
     pub(super) store: Arc<dyn Store>,
     pub(super) logs: Logs,
+    /// What is told to those who follow the fleet.
+    events: Arc<events::FleetEvents>,
     sealer: Sealer,
     /// The commands that have not ended.
     commands: Mutex<HashMap<EventId, Arc<CommandHandle>>>,
@@ -47,6 +51,7 @@ impl Engine {
             fleet: Fleet::start().map_err(ServiceError::Start)?,
             store: Arc::new(store),
             logs: Logs::open(config.state_dir.join("logs"))?,
+            events: Arc::new(events::FleetEvents::new()),
             sealer: Sealer::open(&config.state_dir.join("key"))?,
             commands: Mutex::default(),
             tasks: TaskTracker::new(),

@@ -13,7 +13,7 @@ pub use error::StoreError;
 pub(crate) use files::FileStore;
 pub(crate) use frame::{Frame, FrameKind};
 pub(crate) use log::{Log, Logs};
-pub(crate) use records::{CommandRecord, CommandState, SealedWorkspace, Table, WorkspaceRecord};
+pub(crate) use records::{CommandRecord, CommandState, RunRecord, RunState, SealedWorkspace, Table, WorkspaceRecord};
 pub(crate) use seal::Sealer;
 
 use bytes::Bytes;
