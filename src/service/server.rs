@@ -9,7 +9,7 @@ use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ServiceConfig, ServiceError, api,
+    ServiceConfig, ServiceError, api, dashboard,
     engine::Engine,
     http::{Problem, ProblemKind},
 };
@@ -122,7 +122,7 @@ fn listen(config: &ServiceConfig) -> Result<TcpListener, ServiceError> {
 }
 
 async fn serve(listener: TcpListener, shared: web::Data<Shared>, stop: CancellationToken) -> io::Result<()> {
-    let app = move || App::new().app_data(shared.clone()).app_data(json()).configure(api::configure);
+    let app = move || App::new().app_data(shared.clone()).app_data(json()).configure(dashboard::configure).configure(api::configure);
     let server = HttpServer::new(app).workers(2).disable_signals().shutdown_timeout(5).listen(listener)?.run();
     let handle: ServerHandle = server.handle();
     actix_rt::spawn(async move {
