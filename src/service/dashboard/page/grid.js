@@ -284,8 +284,8 @@ function box(pen, x, y, width, height, radius) {
 function mark(pen, health, x, y, size, colour) {
   if (health === "ready" || health === "connecting") return;
   pen.strokeStyle = colour;
-  pen.lineWidth = Math.max(1, size / 10);
-  const [near, far] = [size * 0.28, size * 0.72];
+  pen.lineWidth = Math.max(1, size / 14);
+  const [near, far] = [size * 0.33, size * 0.67];
   pen.beginPath();
   if (health === "degraded") {
     pen.moveTo(x + near, y + size / 2);
