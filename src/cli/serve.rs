@@ -22,7 +22,12 @@ use crate::service::{Service, ServiceConfig, ServiceError};
 pub(super) fn serve(args: ServeArgs) -> Result<u8, CliError> {
     let mut config = ServiceConfig::new(state_dir(args.state_dir)?).with_host(args.host).with_port(args.port);
     let mut agents = LocalAgents::default();
+    config.limits.commands = args.max_commands;
+    config.limits.runs = args.max_runs;
+    config.retention.age = args.retention_age;
+    config.retention.bytes = args.retention_bytes as u64;
     if let Some(count) = args.local {
+        config.workspaces_end = true;
         config.workspaces = agents.start(local_names(count).collect(), &Interrupt::default())?;
     }
     let service = Service::start(config).map_err(|error| match error {

@@ -63,6 +63,9 @@ pub enum RunEventKind {
         command_id: EventId,
         /// 1 for the first try.
         attempt: u32,
+        /// The place of its step among the job's steps, from 0; the `finally` steps are counted on.
+        #[serde(default)]
+        step: usize,
     },
     /// A target wrote output; only when the run streams.
     Output {

@@ -26,7 +26,7 @@ pub use outcome::Outcome;
 pub use pattern::{InvalidPattern, MOST_NAMES, NamePattern, split_list};
 pub use run::{
     CancelReason, DEFAULT_FANOUT, DEFAULT_FINALLY_TIMEOUT, FailLimit, Job, JobPlace, JobStep, LabelCap, MaxFail,
-    OnMaxFail, Pace, RunOperation, RunReport, RunSpec, Work,
+    OnMaxFail, Pace, RunOperation, RunProgress, RunReport, RunSpec, Work,
 };
 pub(crate) use run::{CancelRun, Run, Waiting, without_bulk};
 #[cfg(feature = "cli")]

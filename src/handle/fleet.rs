@@ -197,7 +197,9 @@ impl Fleet {
     pub fn run(&self, spec: RunSpec) -> RunHandle {
         let (events, taken) = mpsc::channel(RUN_EVENTS);
         let (jobs, added) = mpsc::channel(RUN_JOBS);
-        let (id, cancel) = (EventId::random(), CancelRun::default());
+        let before = spec.progress.as_ref().and_then(|progress| progress.run_id());
+        let id = before.or(spec.id).unwrap_or_else(EventId::random);
+        let cancel = CancelRun::default();
         let run = Run { id, spec, events, added, cancel: cancel.clone() };
         let begun = self.runtime.supervisor.send(run);
         RunHandle::new(id, begun, taken, cancel, jobs, self.clone())

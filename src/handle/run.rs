@@ -5,7 +5,7 @@ use std::{
 
 use actix::dev::Request;
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Fleet;
 use crate::{
@@ -24,6 +24,8 @@ pub struct RunHandle {
     /// Present until the supervisor has taken the run.
     begun: Option<Pin<Box<Request<FleetSupervisor, Run>>>>,
     events: mpsc::Receiver<Waiting>,
+    /// Hears of it when the event after the last one is asked for.
+    kept: Option<oneshot::Sender<()>>,
     cancel: CancelRun,
     /// Keeps the run open for jobs until its events are taken.
     open: Option<mpsc::Sender<Job>>,
@@ -42,10 +44,10 @@ impl RunHandle {
         fleet: Fleet,
     ) -> Self {
         let (weak, open) = (jobs.downgrade(), Some(jobs));
-        Self { id, begun: Some(Box::pin(begun)), events, cancel, open, jobs: weak, _fleet: fleet }
+        Self { id, begun: Some(Box::pin(begun)), events, kept: None, cancel, open, jobs: weak, _fleet: fleet }
     }
 
-    /// The run's id, which is on each of its events.
+    /// The run's id, which is on each of its events: the one that its spec gave it, or a random one.
     #[must_use]
     pub fn id(&self) -> EventId {
         self.id
@@ -144,7 +146,16 @@ impl Stream for RunHandle {
         {
             self.begun = None;
         }
-        self.events.poll_recv(cx).map(|waiting| waiting.map(|(event, _share)| event))
+        if let Some(kept) = self.kept.take() {
+            // What waited for it may have been stopped meanwhile.
+            let _ = kept.send(());
+        }
+        self.events.poll_recv(cx).map(|waiting| {
+            let Waiting { event, share, kept } = waiting?;
+            drop(share);
+            self.kept = kept;
+            Some(event)
+        })
     }
 }
 

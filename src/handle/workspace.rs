@@ -93,8 +93,13 @@ impl Workspace {
         let caller = CancellationToken::new();
         // Nobody takes these events. That they can be taken shows that somebody still waits.
         let (events, present) = mpsc::channel(EVENTS);
-        let message =
-            Execute { command: command.into(), caller: caller.clone(), events: Some(events), follow_output: false };
+        let message = Execute {
+            command: command.into(),
+            caller: caller.clone(),
+            events: Some(events),
+            follow_output: false,
+            known: None,
+        };
         let answer = self.ask(message);
         let abandon = caller.drop_guard();
         async move {
@@ -109,8 +114,13 @@ impl Workspace {
     pub fn follow_command(&self, command: impl Into<ExecuteCommand>) -> CommandStream {
         let caller = CancellationToken::new();
         let (events, happened) = mpsc::channel(EVENTS);
-        let message =
-            Execute { command: command.into(), caller: caller.clone(), events: Some(events), follow_output: true };
+        let message = Execute {
+            command: command.into(),
+            caller: caller.clone(),
+            events: Some(events),
+            follow_output: true,
+            known: None,
+        };
         let answer = self.ask(message).boxed();
         CommandStream::new(answer, happened, caller.drop_guard())
     }

@@ -26,6 +26,20 @@ impl EventId {
         Self(Uuid::now_v7())
     }
 
+    /// The id that follows from this one for these words: always the same, and no other id's.
+    pub(crate) fn derived(self, words: &[&[u8]]) -> Self {
+        let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+        hash.update(self.0.as_bytes());
+        for word in words {
+            // With its length before it no word can pass for two.
+            hash.update(&(word.len() as u64).to_le_bytes());
+            hash.update(word);
+        }
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finish().as_ref()[..16]);
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// One of 256 ids, for fuzz tests.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) const fn nth(number: u8) -> Self {

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
@@ -18,6 +18,45 @@ pub struct ServiceConfig {
     pub keys: Vec<ApiKey>,
     /// Workspaces that are there from the beginning and are not stored. Default: none.
     pub workspaces: Vec<WorkspaceConfig>,
+    /// Whether the servers of those workspaces end with the service, as those of `--local`: what runs on them is then stopped
+    /// when the service ends. Default: false.
+    pub workspaces_end: bool,
+    /// How much may go on at once.
+    pub limits: Limits,
+    /// How long what has ended is kept.
+    pub retention: Retention,
+}
+
+/// How long commands and runs that have ended are kept, with their output and events. The oldest are removed first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// From their end on. Default: 7 days.
+    pub age: Duration,
+    /// How many bytes of output and events of all of them together. Default: 10 GiB.
+    pub bytes: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { age: Duration::from_secs(7 * 24 * 60 * 60), bytes: 10 << 30 }
+    }
+}
+
+/// How much may go on at once in a service. More is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Commands that have not ended, those of runs left aside. Default: 4096.
+    pub commands: usize,
+    /// Runs that have not ended. Default: 256.
+    pub runs: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { commands: 4096, runs: 256 }
+    }
 }
 
 /// A key of the service.
@@ -59,6 +98,9 @@ impl ServiceConfig {
             state_dir: state_dir.into(),
             keys: Vec::new(),
             workspaces: Vec::new(),
+            workspaces_end: false,
+            limits: Limits::default(),
+            retention: Retention::default(),
         }
     }
 

@@ -21,7 +21,7 @@ mod http;
 mod server;
 mod store;
 
-pub use config::{Access, ApiKey, ServiceConfig};
+pub use config::{Access, ApiKey, Limits, Retention, ServiceConfig};
 pub use error::ServiceError;
 pub use server::{Service, ServiceHandle};
 pub use store::StoreError;

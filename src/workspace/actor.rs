@@ -167,7 +167,10 @@ impl Handler<ExecuteCommand> for RemoteWorkspace {
     type Result = Answer<ExecuteCommand>;
 
     fn handle(&mut self, command: ExecuteCommand, ctx: &mut Self::Context) -> Self::Result {
-        self.handle(Execute { command, caller: steps::command::no_caller(), events: None, follow_output: false }, ctx)
+        self.handle(
+            Execute { command, caller: steps::command::no_caller(), events: None, follow_output: false, known: None },
+            ctx,
+        )
     }
 }
 

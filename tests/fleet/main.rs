@@ -2,8 +2,10 @@
 #![cfg(feature = "agent")]
 
 mod jobs;
+mod killed;
 mod leases;
 mod lost;
+mod resume;
 mod runs;
 mod sandboxes;
 #[path = "../health/servers.rs"]

@@ -109,7 +109,7 @@ pub(in crate::cli) enum ColorWhen {
 }
 
 /// A number of bytes, with K, M or G for the powers of 1024.
-fn parse_size(text: &str) -> Result<usize, String> {
+pub(super) fn parse_size(text: &str) -> Result<usize, String> {
     let bad = || "write a number of bytes, or one with K, M or G, as in 64K".to_owned();
     let (number, unit) = match text.trim().split_at_checked(text.trim().len().saturating_sub(1)) {
         Some((number, "k" | "K")) => (number, 10),

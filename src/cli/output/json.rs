@@ -57,6 +57,7 @@ enum Body<'a> {
         target: &'a TargetId,
         command_id: EventId,
         attempt: u32,
+        step: usize,
     },
     Output {
         #[serde(flatten)]
@@ -169,8 +170,8 @@ impl<W: Write> JsonLines<W> {
             }
             RunEventKind::TargetsAdded { targets } => Body::TargetsAdded { targets: *targets },
             RunEventKind::TargetBegan { target, attempt } => Body::TargetBegan { target, attempt: *attempt },
-            RunEventKind::TargetStarted { target, command_id, attempt } => {
-                Body::TargetStarted { target, command_id: *command_id, attempt: *attempt }
+            RunEventKind::TargetStarted { target, command_id, attempt, step } => {
+                Body::TargetStarted { target, command_id: *command_id, attempt: *attempt, step: *step }
             }
             RunEventKind::Output { target, stream, text } => Body::Output { target, stream: *stream, text },
             RunEventKind::TargetSlow { target, running_for } => {
@@ -436,7 +437,12 @@ mod tests {
             sample::started(2, 64),
             RunEventKind::TargetsAdded { targets: 1 },
             RunEventKind::TargetBegan { target: job, attempt: 1 },
-            RunEventKind::TargetStarted { target: TargetId::workspace("w1"), command_id: sample::id(), attempt: 1 },
+            RunEventKind::TargetStarted {
+                target: TargetId::workspace("w1"),
+                command_id: sample::id(),
+                attempt: 1,
+                step: 0,
+            },
             sample::output("w1", OutputStream::Stderr, "a\n"),
             sample::slow("w1", 60),
             sample::step("build"),

@@ -1,5 +1,6 @@
 use std::{
     cell::Cell,
+    collections::VecDeque,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -12,6 +13,7 @@ use super::{
     CancelReason, Job, JobStep,
     emitter::Emitter,
     placeholder::Names,
+    progress::{CommandProgress, TargetProgress, since},
     step::{self, StepEnd, Stopper},
 };
 use crate::{
@@ -52,6 +54,8 @@ pub(super) struct Attempt {
     pub(super) number: u32,
     /// Counts what is begun on the workspace, where the run has that for itself.
     pub(super) work: Option<TaskTracker>,
+    /// How far an earlier process had come with it.
+    pub(super) before: Option<TargetProgress>,
 }
 
 /// How an attempt ended.
@@ -73,23 +77,33 @@ pub(super) struct AttemptEnd {
 /// none of them can be granted room for an event and then not be polled to use it.
 pub(super) async fn carry_out(attempt: Attempt, shared: &Shared) -> AttemptEnd {
     let target = attempt.id.clone();
-    let began = RunEventKind::TargetBegan { target: target.clone(), attempt: attempt.number };
-    shared.emitter.emit(began).await;
-    let work = work(attempt, shared);
-    let Some(slow_after) = shared.slow_after else { return work.await };
-    let began = Instant::now();
+    let clock = match attempt.before.as_ref().and_then(|before| before.began) {
+        Some(began) => Clock::since(since(began)),
+        None => {
+            let began = RunEventKind::TargetBegan { target: target.clone(), attempt: attempt.number };
+            if !shared.emitter.emit_kept(began).await {
+                // Nobody would know of what is begun now. The run is about to be stopped for that.
+                shared.stop.cancelled().await;
+            }
+            Clock::since(Duration::ZERO)
+        }
+    };
+    let slow_after = shared.slow_after.filter(|_| attempt.before.as_ref().is_none_or(|before| !before.slow));
+    let work = work(attempt, shared, clock);
+    let Some(slow_after) = slow_after else { return work.await };
     tokio::pin!(work);
-    if let Ok(end) = actix_rt::time::timeout(slow_after, &mut work).await {
+    if let Ok(end) = actix_rt::time::timeout(slow_after.saturating_sub(clock.elapsed()), &mut work).await {
         return end;
     }
-    let slow = RunEventKind::TargetSlow { target, running_for: began.elapsed() };
+    let slow = RunEventKind::TargetSlow { target, running_for: clock.elapsed() };
     futures::join!(work, shared.emitter.emit(slow)).0
 }
 
-async fn work(attempt: Attempt, shared: &Shared) -> AttemptEnd {
-    let began = Instant::now();
+async fn work(mut attempt: Attempt, shared: &Shared, clock: Clock) -> AttemptEnd {
+    let before = attempt.before.take();
     let mut end = match &attempt.address {
-        Ok(address) => Course::new(&attempt, address, shared).run().await,
+        Ok(address) => Course::new(&attempt, address, shared, clock, before).run().await,
+        Err(_) if before.is_some() => End::of(Err(left_behind(&attempt.id, before)), Outcome::OutcomeUnknown),
         Err(reason) => {
             End::of(Err(Failure::invalid(&**reason).on(&attempt.id.workspace, Operation::LookUp)), Outcome::Rejected)
         }
@@ -109,13 +123,38 @@ async fn work(attempt: Attempt, shared: &Shared) -> AttemptEnd {
             outcome: end.outcome,
             value,
             error,
-            duration: began.elapsed(),
+            duration: clock.elapsed(),
             attempt: attempt.number,
         }),
         lost: end.lost,
         in_doubt: end.in_doubt,
         repeats_safely: !end.commands_before,
         stopped_by_run: end.stopped_by_run,
+    }
+}
+
+/// What is said of an attempt that an earlier process had begun on a workspace that is not there any more.
+fn left_behind(target: &TargetId, before: Option<TargetProgress>) -> WorkspaceError {
+    let reason = "it had begun on this workspace, which the fleet does not have any more".to_owned();
+    let command_id = before.and_then(|before| before.command).map(|command| command.command_id);
+    let kind = ErrorKind::OutcomeUnknown { reason, command_id, process_id: None };
+    Failure::maybe_sent(kind).on(&target.workspace, Operation::ExecuteCommand)
+}
+
+/// Counts from when an attempt began, in this process or in an earlier one.
+#[derive(Clone, Copy)]
+struct Clock {
+    began: Instant,
+    before: Duration,
+}
+
+impl Clock {
+    fn since(before: Duration) -> Self {
+        Self { began: Instant::now(), before }
+    }
+
+    fn elapsed(self) -> Duration {
+        self.before + self.began.elapsed()
     }
 }
 
@@ -159,6 +198,11 @@ struct Course<'a> {
     attempt: &'a Attempt,
     address: &'a Addr<RemoteWorkspace>,
     shared: &'a Shared,
+    clock: Clock,
+    /// The steps that have ended already, in an earlier process.
+    done: VecDeque<StepFinished>,
+    /// Whether the next step may have been begun by an earlier process, and the command of it that is known.
+    begun: Option<Option<CommandProgress>>,
     /// The place of the next step.
     index: usize,
     /// Whether a command was started in a step that has ended.
@@ -169,8 +213,17 @@ struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    const fn new(attempt: &'a Attempt, address: &'a Addr<RemoteWorkspace>, shared: &'a Shared) -> Self {
-        Self { attempt, address, shared, index: 0, commands_before: false, lost: false, in_doubt: false }
+    fn new(
+        attempt: &'a Attempt,
+        address: &'a Addr<RemoteWorkspace>,
+        shared: &'a Shared,
+        clock: Clock,
+        before: Option<TargetProgress>,
+    ) -> Self {
+        let begun = before.as_ref().map(|before| before.command);
+        let done = before.map(|before| before.steps.into()).unwrap_or_default();
+        let (commands_before, lost, in_doubt) = (false, false, false);
+        Self { attempt, address, shared, clock, done, begun, index: 0, commands_before, lost, in_doubt }
     }
 
     async fn run(mut self) -> End {
@@ -189,7 +242,8 @@ impl<'a> Course<'a> {
     /// The steps up to the first that fails.
     async fn steps(&mut self, steps: &[JobStep]) -> End {
         let limit = self.attempt.job.timeout.or(self.shared.target_timeout);
-        let stopper = Stopper::new(self.shared.stop.child_token(), limit);
+        let left = limit.map(|limit| limit.saturating_sub(self.clock.elapsed()));
+        let stopper = Stopper::new(self.shared.stop.child_token(), limit, left);
         let mut last = End::of(Ok(None), Outcome::Succeeded);
         for step in steps {
             let ended = self.step(step, &stopper, false).await;
@@ -206,7 +260,7 @@ impl<'a> Course<'a> {
     fn end_of(&self, stopper: &Stopper, ended: StepEnd) -> End {
         let StepEnd { outcome, result } = ended;
         let by_run = outcome != Outcome::Succeeded && self.shared.stop.is_cancelled() && !stopper.is_out_of_time();
-        End { stopped_by_run: by_run, ..End::of(result.map(Some), outcome) }
+        End { stopped_by_run: by_run, ..End::of(result, outcome) }
     }
 
     /// All `finally` steps, whatever becomes of the others. Returns the first that failed.
@@ -215,28 +269,47 @@ impl<'a> Course<'a> {
         if steps.is_empty() {
             return None;
         }
-        let stopper = Stopper::new(self.shared.give_up.child_token(), Some(self.shared.finally_timeout));
+        let stopper = {
+            let limit = Some(self.shared.finally_timeout);
+            Stopper::new(self.shared.give_up.child_token(), limit, limit)
+        };
         let mut lost = job_end.value.as_ref().err().filter(|error| is_gone(error)).cloned();
         let mut failed = None;
         for step in steps {
             let ended = match &lost {
-                Some(error) => {
+                Some(error) if self.done.is_empty() => {
                     let ended = StepEnd { outcome: Outcome::from(&error.kind), result: Err(error.clone()) };
                     self.report(step, &ended, true, Duration::ZERO).await;
                     ended
                 }
-                None => self.step(step, &stopper, true).await,
+                _ => self.step(step, &stopper, true).await,
             };
             let error = ended.result.as_ref().err();
             lost = lost.or_else(|| error.filter(|error| is_gone(error) || is_unreachable(error)).cloned());
             if failed.is_none() && ended.outcome != Outcome::Succeeded {
-                failed = Some(End::of(ended.result.map(Some), ended.outcome));
+                failed = Some(End::of(ended.result, ended.outcome));
             }
         }
         failed
     }
 
+    /// The end of a step that ended in an earlier process.
+    fn done(&mut self) -> Option<StepEnd> {
+        let done = self.done.pop_front()?;
+        self.index += 1;
+        let result = match (done.value, done.error) {
+            (_, Some(error)) => Err(error),
+            (Some(value), None) => Ok(Some(value)),
+            (None, None) => Ok(None),
+        };
+        Some(StepEnd { outcome: done.outcome, result })
+    }
+
     async fn step(&mut self, step: &JobStep, stopper: &Stopper, finally: bool) -> StepEnd {
+        if let Some(ended) = self.done() {
+            self.judge(&ended);
+            return ended;
+        }
         let began = Instant::now();
         let names = Names { workspace: &self.attempt.id.workspace, job: self.attempt.id.job.as_deref() };
         let operation = names.fill(&step.operation, &self.attempt.job.env);
@@ -249,15 +322,21 @@ impl<'a> Course<'a> {
             stream_output: self.shared.stream_output,
             stopper,
             shared: self.shared,
+            index: self.index,
+            begun: self.begun.take(),
         };
         let ended = asking.carry_out(operation).await;
+        self.judge(&ended);
+        self.report(step, &ended, finally, began.elapsed()).await;
+        ended
+    }
+
+    fn judge(&mut self, ended: &StepEnd) {
         if let Err(error) = &ended.result {
             // What is stopped because its time is up ends soon, and the workspace is not passed on before.
             self.lost |= is_lost(error) && ended.outcome != Outcome::TimedOut;
             self.in_doubt |= matches!(error.kind, ErrorKind::OutcomeUnknown { .. });
         }
-        self.report(step, &ended, finally, began.elapsed()).await;
-        ended
     }
 
     async fn report(&mut self, step: &JobStep, ended: &StepEnd, finally: bool, duration: Duration) {
@@ -273,12 +352,15 @@ impl<'a> Course<'a> {
             index,
             finally,
             outcome: ended.outcome,
-            value: ended.result.as_ref().ok().cloned(),
+            value: ended.result.as_ref().ok().cloned().flatten(),
             error: ended.result.as_ref().err().cloned(),
             duration,
             attempt: self.attempt.number,
         };
-        self.shared.emitter.emit(RunEventKind::StepFinished(Box::new(finished))).await;
+        if !self.shared.emitter.emit_kept(RunEventKind::StepFinished(Box::new(finished))).await {
+            // No further step follows on one of whose end nobody knows.
+            self.shared.stop.cancelled().await;
+        }
     }
 }
 

@@ -12,11 +12,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Job, RunSpec, Work,
+    Job, RunProgress, RunSpec, Work,
     attempt::{self, Attempt, AttemptEnd, Shared},
     cancel::CancelRun,
     dispatcher::{Action, Again, Dispatcher, Input, Rules, SeatNo, TargetNo},
     emitter::{Emitter, Waiting},
+    progress::TargetProgress,
+    restore::{Restored, restore},
     roster::{Roster, Target},
 };
 use crate::{
@@ -64,12 +66,16 @@ pub(crate) struct Ends {
 /// stopped, and each is still reported.
 pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, ends: Ends) {
     let Run { id, mut spec, events, added, cancel } = run;
-    let began = Instant::now();
+    let progress = spec.progress.take().map(|progress| *progress);
+    if progress.as_ref().is_some_and(RunProgress::has_ended) {
+        return;
+    }
+    let clock = Clock { began: Instant::now(), before: progress.as_ref().map(RunProgress::age).unwrap_or_default() };
     let command = spec.describe();
     let work = std::mem::replace(&mut spec.work, Work::Jobs(Vec::new()));
     let mut dispatcher = Dispatcher::new(rules(&spec, &work));
     let label = spec.pace.per_label.as_ref().map(|cap| cap.label.as_str());
-    let roster = match work {
+    let mut roster = match work {
         Work::Each(job) => Roster::each(job, targets, label, &mut dispatcher),
         Work::Jobs(jobs) => {
             let mut roster = Roster::jobs(targets, label, &mut dispatcher);
@@ -79,9 +85,12 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, en
             roster
         }
     };
+    let (first, has_begun) = progress.as_ref().map_or((0, false), |run| (run.next_seq(), run.started().is_some()));
+    let restored = progress.map(|progress| restore(progress, &mut roster, &mut dispatcher));
+    let Restored { begun, progress } = restored.unwrap_or_default();
     let trace = Some(std::mem::take(&mut spec.trace)).filter(|trace| !trace.is_empty()).map(Arc::new);
     let shared = Shared {
-        emitter: Emitter::new(id, trace.clone(), events, cancel.first.clone()),
+        emitter: Emitter::new(id, trace.clone(), events, cancel.first.clone(), first, spec.id.is_some()),
         trace,
         stream_output: spec.stream_output,
         target_timeout: spec.target_timeout,
@@ -94,15 +103,18 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, en
         leases,
         rest_after: dispatcher.total() > spec.pace.fanout.saturating_mul(2),
     };
-    let started = RunEventKind::RunStarted { command, targets: dispatcher.total(), fanout: spec.pace.fanout };
-    shared.emitter.emit(started).await;
+    if !has_begun {
+        let started = RunEventKind::RunStarted { command, targets: dispatcher.total(), fanout: spec.pace.fanout };
+        shared.emitter.emit(started).await;
+    }
     let mut driver = Driver {
         shared: &shared,
         ends: &ends,
         drain_seen: false,
         dispatcher,
         roster,
-        began,
+        clock,
+        progress,
         going: FuturesUnordered::new(),
         unreported: HashMap::new(),
         leases: HashMap::new(),
@@ -110,6 +122,7 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, en
         outbox: VecDeque::new(),
         saying: None,
     };
+    driver.go_on_with(begun);
     driver.run_to_the_end(added, &cancel.first).await;
     // Whoever sees the run end finds its workspaces free, but for those on which something that it began is still ending.
     let dispatcher = driver.end();
@@ -118,7 +131,7 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, en
         outcomes: dispatcher.outcomes().clone(),
         flaky: dispatcher.flaky(),
         cancelled: dispatcher.cancelled(),
-        duration: began.elapsed(),
+        duration: clock.elapsed(),
     };
     shared.emitter.emit(RunEventKind::RunFinished(summary)).await;
 }
@@ -135,6 +148,24 @@ fn rules(spec: &RunSpec, work: &Work) -> Rules {
         transport_retries: spec.transport_retries,
         lose_seats: matches!(work, Work::Jobs(_)),
         move_lost: spec.move_lost_jobs,
+    }
+}
+
+/// Counts from when the run began, in this process or in an earlier one.
+#[derive(Clone, Copy)]
+struct Clock {
+    began: Instant,
+    /// How long it had gone on before.
+    before: Duration,
+}
+
+impl Clock {
+    fn elapsed(self) -> Duration {
+        self.before + self.began.elapsed()
+    }
+
+    fn at(self, elapsed: Duration) -> Instant {
+        self.began + elapsed.saturating_sub(self.before)
     }
 }
 
@@ -160,7 +191,9 @@ struct Driver<'a> {
     drain_seen: bool,
     dispatcher: Dispatcher,
     roster: Roster,
-    began: Instant,
+    clock: Clock,
+    /// How far attempts had come that an earlier process began.
+    progress: HashMap<TargetNo, TargetProgress>,
     /// The attempts, and the reports of those that ended.
     going: FuturesUnordered<LocalBoxFuture<'a, Happening>>,
     /// How attempts ended that are to be reported.
@@ -174,6 +207,18 @@ struct Driver<'a> {
 }
 
 impl<'a> Driver<'a> {
+    /// Goes on with what an earlier process had begun, and stops it if that process was to.
+    fn go_on_with(&mut self, begun: Vec<Action>) {
+        if let Some(reason) = self.dispatcher.cancelled().filter(|reason| reason.stops_running()) {
+            self.act(Action::StopRunning(reason));
+        }
+        for action in begun {
+            for input in self.act(action).into_iter().flatten() {
+                self.tell(input);
+            }
+        }
+    }
+
     async fn run_to_the_end(&mut self, mut added: mpsc::Receiver<Job>, cancelled: &CancellationToken) {
         let ends = self.ends;
         let (mut open, mut cancel_seen) = (true, false);
@@ -191,7 +236,7 @@ impl<'a> Driver<'a> {
             if !open && self.dispatcher.is_idle() && self.going.is_empty() && self.saying.is_none() {
                 return;
             }
-            let wake_at = self.dispatcher.wake_at().map(|at| self.began + at);
+            let wake_at = self.dispatcher.wake_at().map(|at| self.clock.at(at));
             // All of them are polled each time, so that none waits for another.
             tokio::select! {
                 Some(happening) = self.going.next(), if !self.going.is_empty() => self.happened(happening),
@@ -266,7 +311,7 @@ impl<'a> Driver<'a> {
             inputs.push_front(Input::Drain);
         }
         while let Some(input) = inputs.pop_front() {
-            for action in self.dispatcher.handle(self.began.elapsed(), input) {
+            for action in self.dispatcher.handle(self.clock.elapsed(), input) {
                 inputs.extend(self.act(action).into_iter().flatten());
             }
         }
@@ -321,7 +366,9 @@ impl<'a> Driver<'a> {
         }
         let Some(job) = self.roster.job(target) else { return [None, None] };
         let work = self.leases.get(&seat).map(RunLease::work);
-        let attempt = Attempt { id: self.roster.id(target, Some(seat)), address, job, number: attempt, work };
+        let before = self.progress.remove(&target).filter(|before| before.attempt == attempt);
+        let id = self.roster.id(target, Some(seat));
+        let attempt = Attempt { id, address, job, number: attempt, work, before };
         let shared = self.shared;
         let carry_out = async move { Happening::Ended { target, end: attempt::carry_out(attempt, shared).await } };
         self.going.push(carry_out.boxed_local());

@@ -1,7 +1,7 @@
 use std::{cell::Cell, sync::Arc};
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -12,8 +12,14 @@ use crate::{
 /// How much output may wait to be taken before the run waits, in bytes.
 const MOST_WAITING: u32 = 16 << 20;
 
-/// An event with its share of the output that may wait; the share is given back when the event is taken.
-pub(crate) type Waiting = (RunEvent, Option<OwnedSemaphorePermit>);
+/// An event on its way to whoever takes it.
+pub(crate) struct Waiting {
+    pub(crate) event: RunEvent,
+    /// Its share of the output that may wait; it is given back when the event is taken.
+    pub(crate) share: Option<OwnedSemaphorePermit>,
+    /// Hears of it when the event after this one is asked for, where something waits for that.
+    pub(crate) kept: Option<oneshot::Sender<()>>,
+}
 
 /// Numbers the events of a run and hands them on, in order, as fast as they are taken.
 pub(super) struct Emitter {
@@ -24,6 +30,8 @@ pub(super) struct Emitter {
     output: Arc<Semaphore>,
     /// Cancelled when nobody takes the events any more.
     cancel: CancellationToken,
+    /// Whether what is begun waits until its event was kept.
+    durable: bool,
 }
 
 impl Emitter {
@@ -32,9 +40,11 @@ impl Emitter {
         trace: Option<Arc<Trace>>,
         events: mpsc::Sender<Waiting>,
         cancel: CancellationToken,
+        first: u64,
+        durable: bool,
     ) -> Self {
         let output = Arc::new(Semaphore::new(MOST_WAITING as usize));
-        Self { run_id, trace, next: Cell::new(0), events, output, cancel }
+        Self { run_id, trace, next: Cell::new(first), events, output, cancel, durable }
     }
 
     /// Waits until nobody takes the events any more.
@@ -42,7 +52,27 @@ impl Emitter {
         self.events.closed().await;
     }
 
+    pub(super) const fn run_id(&self) -> EventId {
+        self.run_id
+    }
+
+    /// Hands an event on. Of a run that can be gone on with by another process it returns when the event was kept, and then
+    /// says so: when the one after it is asked for.
+    pub(super) async fn emit_kept(&self, kind: RunEventKind) -> bool {
+        if !self.durable {
+            self.emit(kind).await;
+            return true;
+        }
+        let (kept, is_kept) = oneshot::channel();
+        self.send(kind, Some(kept)).await;
+        is_kept.await.is_ok()
+    }
+
     pub(super) async fn emit(&self, kind: RunEventKind) {
+        self.send(kind, None).await;
+    }
+
+    async fn send(&self, kind: RunEventKind, kept: Option<oneshot::Sender<()>>) {
         let share = match output_bytes(&kind) {
             0 => None,
             // One event larger than the bound waits alone. Nobody closes the semaphore.
@@ -55,7 +85,7 @@ impl Emitter {
         };
         let seq = self.next.replace(self.next.get() + 1);
         let event = RunEvent { seq, time: Timestamp::now(), run_id: self.run_id, trace: self.trace.clone(), kind };
-        room.send((event, share));
+        room.send(Waiting { event, share, kept });
     }
 }
 

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::RunOperation;
-use crate::fleet::Selector;
+use crate::{fleet::Selector, workspace::optional_millis};
 
 /// How long the `finally` steps of a job may take together unless something else is asked for.
 pub const DEFAULT_FINALLY_TIMEOUT: Duration = Duration::from_secs(300);
@@ -29,8 +29,8 @@ pub struct Job {
     /// `{job}` the job's.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// How long its steps may take together. Default: the run's own bound for a target.
-    #[serde(default)]
+    /// How long its steps may take together. Default: the run's own bound for a target. Stored as `timeout_ms`.
+    #[serde(default, with = "optional_millis", rename = "timeout_ms")]
     pub timeout: Option<Duration>,
 }
 

@@ -11,7 +11,9 @@ mod emitter;
 mod job;
 mod placeholder;
 mod policy;
+mod progress;
 mod report;
+mod restore;
 mod roster;
 mod spec;
 mod step;
@@ -23,6 +25,7 @@ pub use job::{DEFAULT_FINALLY_TIMEOUT, Job, JobPlace, JobStep};
 #[cfg(feature = "cli")]
 pub(crate) use placeholder::{JOB, WORKSPACE, file_name};
 pub use policy::{CancelReason, FailLimit, LabelCap, MaxFail, OnMaxFail, Pace};
+pub use progress::RunProgress;
 pub use report::RunReport;
 pub(crate) use report::without_bulk;
 pub(crate) use roster::Target;

@@ -15,6 +15,9 @@ use crate::{
     fleet::{Selector, TargetId},
 };
 
+/// Why a workspace has no address.
+const UNKNOWN: &str = "the fleet has no workspace of this name";
+
 /// One workspace of a run.
 pub(crate) struct Target {
     pub(crate) name: Arc<str>,
@@ -93,7 +96,7 @@ impl Roster {
         let Target { name, address, host, labels } = target;
         let label = self.capped_label.as_ref().and_then(|label| labels.get(label));
         let seat = dispatcher.add_seat(Some(&host), label.map(String::as_str));
-        let address = address.ok_or_else(|| "the fleet has no workspace of this name".into());
+        let address = address.ok_or_else(|| UNKNOWN.into());
         self.seats.push(Seat { name, address });
         (seat, labels)
     }
@@ -124,6 +127,48 @@ impl Roster {
         if let Doing::Jobs(jobs) = &mut self.work {
             jobs.jobs.insert(target, Rc::new(job));
         }
+    }
+
+    /// What the targets are called that have not been forgotten.
+    pub(super) fn labels(&self) -> Vec<(TargetNo, Arc<str>)> {
+        match &self.work {
+            Doing::Each(_) => self.seats.iter().map(|seat| seat.name.clone()).enumerate().collect(),
+            Doing::Jobs(jobs) => {
+                let name = |job: &Job| job.name.as_deref().unwrap_or_default().into();
+                jobs.jobs.iter().map(|(target, job)| (*target, name(job))).collect()
+            }
+        }
+    }
+
+    /// Adds a target that the run had before and that cannot be carried out any more.
+    pub(super) fn add_absent(&mut self, label: &str, dispatcher: &mut Dispatcher) -> TargetNo {
+        let target = dispatcher.total();
+        match &self.work {
+            Doing::Each(_) => {
+                let seat = self.absent_seat(label, dispatcher);
+                dispatcher.add_bound(seat)
+            }
+            Doing::Jobs(_) => {
+                self.add(Job::new([]).with_name(label), dispatcher);
+                target
+            }
+        }
+    }
+
+    /// The workspace of this name, for this target. One that is not there any more has no address.
+    pub(super) fn seat_named(&mut self, name: &str, target: TargetNo, dispatcher: &mut Dispatcher) -> SeatNo {
+        match &self.work {
+            Doing::Each(_) => target,
+            Doing::Jobs(jobs) => match jobs.by_name.get(name) {
+                Some(seat) => *seat,
+                None => self.absent_seat(name, dispatcher),
+            },
+        }
+    }
+
+    fn absent_seat(&mut self, name: &str, dispatcher: &mut Dispatcher) -> SeatNo {
+        self.seats.push(Seat { name: name.into(), address: Err(UNKNOWN.into()) });
+        dispatcher.add_seat(None, None)
     }
 
     /// Whether each workspace is for one job alone.

@@ -6,19 +6,21 @@ use super::{
     job::{DEFAULT_FINALLY_TIMEOUT, Job, JobStep},
     placeholder::Names,
     policy::{LabelCap, MaxFail, Pace},
+    progress::RunProgress,
 };
 use crate::{
     fleet::Selector,
     messages::{
         DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff, UploadSource,
     },
-    protocol::Trace,
+    protocol::{EventId, Trace},
+    workspace::{millis, optional_millis},
 };
 
 /// How many targets run at once unless something else is asked for.
 pub const DEFAULT_FANOUT: usize = 64;
 
-/// What a run does, and where.
+/// What a run does, and where. Its times are stored in milliseconds, as `target_timeout_ms`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RunSpec {
@@ -33,10 +35,10 @@ pub struct RunSpec {
     #[serde(default)]
     pub stream_output: bool,
     /// How long each attempt at a target may take, its `finally` steps left aside. Default: no bound.
-    #[serde(default)]
+    #[serde(default, with = "optional_millis", rename = "target_timeout_ms")]
     pub target_timeout: Option<Duration>,
     /// How long the whole run may take. What runs then is stopped, what waits is skipped. Default: no bound.
-    #[serde(default)]
+    #[serde(default, with = "optional_millis", rename = "global_timeout_ms")]
     pub global_timeout: Option<Duration>,
     /// When too many failures end it. Default: never.
     #[serde(default)]
@@ -52,14 +54,22 @@ pub struct RunSpec {
     #[serde(default)]
     pub move_lost_jobs: bool,
     /// After which time a target that still runs is called slow. Default: never.
-    #[serde(default)]
+    #[serde(default, with = "optional_millis", rename = "slow_after_ms")]
     pub slow_after: Option<Duration>,
     /// What the run belongs to: its requests say so in their headers, and so do its events, results and errors. Default: nothing.
     #[serde(default, skip_serializing_if = "Trace::is_empty")]
     pub trace: Trace,
     /// How long the `finally` steps of a job may take together. Default: 5 minutes.
-    #[serde(default = "default_finally_timeout")]
+    #[serde(default = "default_finally_timeout", with = "millis", rename = "finally_timeout_ms")]
     pub finally_timeout: Duration,
+    /// Its id, for a run that another process can [go on with](Self::with_progress) when this one ends: its events are to be
+    /// kept as they come. An event counts as kept when the next one is asked for; until then neither does a target begin of
+    /// which it says so, nor a step follow on the one of which it tells the end. Default: a random one, and nothing waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<EventId>,
+    /// How far an earlier process had come with it. Default: it is a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Box<RunProgress>>,
 }
 
 /// What a run does.
@@ -142,6 +152,8 @@ impl RunSpec {
             slow_after: None,
             trace: Trace::default(),
             finally_timeout: DEFAULT_FINALLY_TIMEOUT,
+            id: None,
+            progress: None,
         }
     }
 
@@ -236,6 +248,27 @@ impl RunSpec {
         self
     }
 
+    /// Sets its id, for a run whose events are kept so that another process can go on with it.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<Option<EventId>>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Goes on with a run that an earlier process had begun under the same [id](Self::with_id), and that ended before the run
+    /// did. All else is to be as it was, with the jobs that were added since, and the workspaces are to have the same names.
+    ///
+    /// The events go on where they ended. Targets that have ended are counted and not carried out again. Those that had begun
+    /// go on at the step where they were, on the workspace where they were: a command that was started is taken over, with
+    /// its output from where the events ended, and is never started a second time. What else was not known to have ended,
+    /// as an upload, is done again. A command that its server knows no more is `outcome_unknown`. The run's times count from when it
+    /// began at first. Two processes must not go on with the same run at once.
+    #[must_use]
+    pub fn with_progress(mut self, progress: impl Into<Option<RunProgress>>) -> Self {
+        self.progress = progress.into().map(Box::new);
+        self
+    }
+
     /// What would be done on a workspace that the same is done on, step by step, in words without secrets; nothing for a
     /// run of jobs.
     #[must_use]
@@ -288,5 +321,38 @@ impl RunOperation {
             }
             other => other.describe(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_stored_in_milliseconds_and_an_absent_one_is_not_a_null() {
+        let job = r#"{"steps":[{"operation":{"execute":{"command":"true","timeout_ms":null}}}],"timeout_ms":1500}"#;
+        let spec = |more: &str| format!(r#"{{"selector":{selector},"work":{{"each":{job}}}{more}}}"#, selector = all());
+        let read: RunSpec = serde_json::from_str(&spec(r#","target_timeout_ms":250,"finally_timeout_ms":7"#)).unwrap();
+        assert_eq!(read.target_timeout, Some(Duration::from_millis(250)));
+        assert_eq!((read.global_timeout, read.finally_timeout), (None, Duration::from_millis(7)));
+        let Work::Each(job) = &read.work else { panic!() };
+        assert_eq!(job.timeout, Some(Duration::from_millis(1500)));
+        let RunOperation::Execute(command) = &job.steps[0].operation else { panic!() };
+        assert_eq!(command.timeout, None, "null is no bound");
+        let absent: ExecuteCommand = serde_json::from_str(r#"{"command":"true"}"#).unwrap();
+        assert_eq!(absent.timeout, Some(Duration::from_secs(30)));
+
+        let written = serde_json::to_value(&read).unwrap();
+        for (name, value) in [
+            ("target_timeout_ms", 250.into()),
+            ("global_timeout_ms", serde_json::Value::Null),
+            ("finally_timeout_ms", 7.into()),
+        ] {
+            assert_eq!(written[name], value, "{written}");
+        }
+    }
+
+    fn all() -> String {
+        serde_json::to_string(&Selector::all()).unwrap()
     }
 }

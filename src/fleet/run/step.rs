@@ -5,11 +5,12 @@ use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{CancelReason, JobStep, RunOperation, attempt::Shared, emitter::Emitter};
+use super::{CancelReason, JobStep, RunOperation, attempt::Shared, emitter::Emitter, progress::CommandProgress};
 use crate::{
     CommandResult, Effect, ErrorKind, RemoteWorkspace, WorkspaceError,
     fleet::{Outcome, RunEventKind, TargetId, TargetValue},
-    messages::{Alive, Ask, CommandEvent, Execute, ExecuteCommand, GetServerInfo, Traced},
+    messages::{Alive, Ask, CommandEvent, Execute, ExecuteCommand, GetServerInfo, Known, Traced},
+    protocol::EventId,
     workspace::{Behalf, ask},
 };
 
@@ -22,7 +23,8 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How one step ended.
 pub(super) struct StepEnd {
     pub(super) outcome: Outcome,
-    pub(super) result: Result<TargetValue, WorkspaceError>,
+    /// What came of it; of one that ended in an earlier process, only where that may decide what comes of the job.
+    pub(super) result: Result<Option<TargetValue>, WorkspaceError>,
 }
 
 /// What stops the steps of a job: somebody, or the time that they have together.
@@ -34,10 +36,9 @@ pub(super) struct Stopper {
 }
 
 impl Stopper {
-    /// Cancels the token when the time is up.
-    pub(super) fn new(token: CancellationToken, limit: Option<Duration>) -> Self {
-        let limit = limit.map(|limit| limit.min(LONGEST));
-        let deadline = limit.map(|limit| actix_rt::time::Instant::now() + limit);
+    /// Cancels the token when the time is up, of which so much is left.
+    pub(super) fn new(token: CancellationToken, limit: Option<Duration>, left: Option<Duration>) -> Self {
+        let deadline = left.map(|left| actix_rt::time::Instant::now() + left.min(LONGEST));
         Self { token, deadline, limit, out_of_time: Cell::new(false) }
     }
 
@@ -80,12 +81,17 @@ pub(super) struct Asking<'a> {
     pub(super) stream_output: bool,
     pub(super) stopper: &'a Stopper,
     pub(super) shared: &'a Shared,
+    /// The place of the step in the job.
+    pub(super) index: usize,
+    /// Whether an earlier process may have begun it, and the command of it that is known.
+    pub(super) begun: Option<Option<CommandProgress>>,
 }
 
 impl Asking<'_> {
     pub(super) async fn carry_out(&self, operation: RunOperation) -> StepEnd {
         let result = self.stopper.bound(self.operate(operation)).await;
-        self.judge(result)
+        let (outcome, result) = self.judge(result);
+        StepEnd { outcome, result: result.map(Some) }
     }
 
     async fn operate(&self, operation: RunOperation) -> Result<TargetValue, WorkspaceError> {
@@ -129,10 +135,14 @@ impl Asking<'_> {
     }
 
     /// Runs a command and reports what happens to it. Its end is waited for also when it is to stop, which stops it.
-    async fn execute(&self, command: ExecuteCommand) -> Result<TargetValue, WorkspaceError> {
+    async fn execute(&self, mut command: ExecuteCommand) -> Result<TargetValue, WorkspaceError> {
         let (events, mut happened) = mpsc::channel(EVENTS);
+        command.process_id = Some(self.process_id());
+        command.resume = self.begun.is_some();
+        let known = self.begun.flatten();
         let message = Execute {
             command,
+            known: known.map(|known| Known { command_id: known.command_id, told: known.told }),
             caller: self.stopper.token.clone(),
             events: Some(events),
             follow_output: self.stream_output,
@@ -142,6 +152,9 @@ impl Asking<'_> {
             loop {
                 tokio::select! {
                     event = happened.recv() => match event {
+                        // That was told by the process that started it.
+                        Some(CommandEvent::Started { command_id })
+                            if known.is_some_and(|known| known.command_id == command_id) => {}
                         Some(event) => self.emitter.emit(self.run_event(event)).await,
                         None => return,
                     },
@@ -155,30 +168,38 @@ impl Asking<'_> {
         answer.map(TargetValue::Command)
     }
 
+    /// The id of the step's command, which follows from what every process knows that goes on with the run.
+    fn process_id(&self) -> EventId {
+        let job = self.id.job.as_deref().unwrap_or_default();
+        let numbers = [u64::from(self.attempt), self.index as u64].map(u64::to_le_bytes);
+        let words = [b"step", self.id.workspace.as_bytes(), job.as_bytes(), &numbers[0], &numbers[1]];
+        self.emitter.run_id().derived(&words)
+    }
+
     fn run_event(&self, event: CommandEvent) -> RunEventKind {
         let target = self.id.clone();
         match event {
             CommandEvent::Started { command_id } => {
-                RunEventKind::TargetStarted { target, command_id, attempt: self.attempt }
+                RunEventKind::TargetStarted { target, command_id, attempt: self.attempt, step: self.index }
             }
             CommandEvent::Output { stream, text } => RunEventKind::Output { target, stream, text },
         }
     }
 
     /// Says how a step ended. One that was stopped because of the time has timed out.
-    fn judge(&self, result: Result<TargetValue, WorkspaceError>) -> StepEnd {
+    fn judge(&self, result: Result<TargetValue, WorkspaceError>) -> (Outcome, Result<TargetValue, WorkspaceError>) {
         let outcome = match &result {
             Ok(TargetValue::Command(result)) => Outcome::from(result),
             Ok(_) => Outcome::Succeeded,
             Err(error) => Outcome::from(&error.kind),
         };
         if outcome != Outcome::Stopped {
-            return StepEnd { outcome, result };
+            return (outcome, result);
         }
         let removed = !self.shared.leases.has(&self.id.workspace);
         if !removed && self.shared.leases.have_ended() && !self.stopper.token.is_cancelled() {
             // The fleet was drained, and its drain has lasted long enough.
-            return StepEnd { outcome, result };
+            return (outcome, result);
         }
         // A command can be stopped by whoever knows its id. A step that is refused although nothing is to stop tells of a
         // workspace that was removed, drained or given up, also when another one has its name by now.
@@ -187,17 +208,17 @@ impl Asking<'_> {
                 let kind = if removed { self::removed() } else { ErrorKind::Gone { reason: error.kind.to_string() } };
                 WorkspaceError { kind, ..error }
             };
-            return StepEnd { outcome: Outcome::Gone, result: result.map_err(gone) };
+            return (Outcome::Gone, result.map_err(gone));
         }
         if !self.is_out_of_time() {
-            return StepEnd { outcome, result };
+            return (outcome, result);
         }
         let result = match result {
             Ok(TargetValue::Command(result)) => Ok(TargetValue::Command(timed_out(result))),
             Err(error) => Err(self.deadline(error)),
             other => other,
         };
-        StepEnd { outcome: Outcome::TimedOut, result }
+        (Outcome::TimedOut, result)
     }
 
     /// Whether the time of the job or of the run is up.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -20,6 +22,9 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(web::resource("/commands/{id}/events").route(web::get().to(events)));
 }
 
+/// How long an answer waits for a command's start; it tells then that it is starting.
+const START: Duration = Duration::from_secs(30);
+
 /// A command that is to be started.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct CommandRequest {
@@ -37,8 +42,8 @@ async fn start(
     body: web::Json<CommandRequest>,
 ) -> Result<HttpResponse, Problem> {
     let request = StartRequest { workspace: name.into_inner(), command: body.into_inner().command };
-    let handle = shared.engine.start_command(request, Vec::new()).await?;
-    let record = handle.reached(CommandState::Running).await;
+    let started = shared.engine.start_command(request, None).await?;
+    let record = shared.engine.reached(started.id, CommandState::Running, START).await?;
     Ok(HttpResponse::Created().insert_header(("location", format!("/v1/commands/{}", record.id))).json(&*record))
 }
 
@@ -51,7 +56,7 @@ async fn get(_: Authorized, shared: web::Data<Shared>, id: web::Path<String>) ->
 /// Stops a command.
 #[utoipa::path(post, path = "/v1/commands/{id}/stop", responses((status = 202)))]
 async fn stop(_: Writer, shared: web::Data<Shared>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Accepted().json(&*shared.engine.stop_command(read(&id)?)?))
+    Ok(HttpResponse::Accepted().json(&*shared.engine.stop_command(read(&id)?).await?))
 }
 
 /// Follows a command.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod events;
+mod runs;
 mod workspaces;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -23,6 +24,14 @@ use super::http::{Problem, ProblemKind};
         commands::stop,
         commands::events,
         events::follow,
+        runs::start,
+        runs::list,
+        runs::get,
+        runs::add_jobs,
+        runs::close,
+        runs::cancel,
+        runs::report,
+        runs::events,
     )
 )]
 struct Description;
@@ -34,6 +43,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
             .configure(workspaces::configure)
             .configure(commands::configure)
             .configure(events::configure)
+            .configure(runs::configure)
             .default_service(web::to(unknown)),
     );
     config.route("/openapi.json", web::get().to(description));

@@ -1,6 +1,7 @@
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -8,17 +9,15 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use secrecy::SecretString;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use super::{Engine, EngineError, new_id};
+use super::{Claim, CommandHandle, Engine, EngineError, Made, lock, new_id};
 use crate::{
-    CommandResult, CommandStream, Outcome, OutputStream, Workspace, WorkspaceError,
-    messages::{AttachCommand, CommandEvent, ExecuteCommand, OnDrop, Stdin},
+    CommandResult, CommandStream, Outcome, OutputStream, WorkspaceError,
+    messages::{CommandEvent, ExecuteCommand, OnDrop, Stdin},
     protocol::EventId,
     service::{
         StoreError,
-        store::{Change, CommandRecord, CommandState, FrameKind, Log, Table},
+        store::{Change, CommandRecord, CommandState, FrameKind, Table, Unfinished},
     },
 };
 
@@ -30,62 +29,85 @@ pub(crate) struct StartRequest {
     pub(crate) command: ExecuteCommand,
 }
 
-/// A command that has not ended yet.
-pub(crate) struct CommandHandle {
-    /// What is known of it, as it is written down.
-    record: watch::Sender<Arc<CommandRecord>>,
-    log: Arc<Log>,
-    /// Cancelled when somebody wants it stopped.
-    stop: CancellationToken,
+/// A command that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Started {
+    /// Its id.
+    pub(crate) id: EventId,
+    /// Whether this request made it, and not an earlier one with the same key.
+    pub(crate) is_new: bool,
 }
 
-impl CommandHandle {
-    /// What is known of it now.
-    pub(crate) fn record(&self) -> Arc<CommandRecord> {
-        Arc::clone(&self.record.borrow())
-    }
-
-    /// Waits until it is in this state or beyond, and returns what is known then.
-    pub(crate) async fn reached(&self, state: CommandState) -> Arc<CommandRecord> {
-        let mut record = self.record.subscribe();
-        let reached = record.wait_for(|record| record.state as u8 >= state as u8).await;
-        // The sender is in the handle itself.
-        reached.map_or_else(|_| self.record(), |record| Arc::clone(&record))
-    }
-
-    /// Its output.
-    pub(crate) fn log(&self) -> &Arc<Log> {
-        &self.log
-    }
+/// Where a command of the service is.
+pub(crate) fn command_location(id: EventId) -> String {
+    format!("{LOCATION}{id}")
 }
+
+const LOCATION: &str = "/v1/commands/";
 
 impl Engine {
-    /// Writes a command down and begins to start it. Other records can be written with it.
+    /// Writes a command down and begins to start it, also when nobody waits for that any more. With a claim it is started
+    /// once, however often this is asked for.
     pub(crate) async fn start_command(
         self: &Arc<Self>,
         request: StartRequest,
-        with: Vec<Change>,
-    ) -> Result<Arc<CommandHandle>, EngineError> {
-        if self.ending.is_cancelled() {
-            return Err(EngineError::Ending);
+        claim: Option<Claim>,
+    ) -> Result<Started, EngineError> {
+        let engine = Arc::clone(self);
+        let claimed = claim.clone();
+        match self.once(claim, async move { engine.begin_command(request, claimed.as_ref()).await }).await? {
+            Made::New(id) => Ok(Started { id, is_new: true }),
+            Made::Before(location) => {
+                let id = location.strip_prefix(LOCATION).and_then(|id| id.parse().ok());
+                let id = id.ok_or(EngineError::KeyReused)?;
+                Ok(Started { id, is_new: false })
+            }
         }
+    }
+
+    async fn begin_command(
+        self: &Arc<Self>,
+        request: StartRequest,
+        claim: Option<&Claim>,
+    ) -> Result<EventId, EngineError> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            EngineError::Overloaded(format!(
+                "{} commands run already, and no more may at once: wait until some have ended, or start the service with a \
+                 larger --max-commands",
+                self.limits.commands
+            ))
+        })?;
         let workspace = self.workspace(&request.workspace).await?;
-        let (record, command) = self.record(request)?;
+        let (record, command) = self.new_record(request)?;
         let id = record.id;
         let log = self.logs.writable(id)?;
-        let mut changes = with;
-        changes.push(Table::Commands.put(id, &record));
-        self.store.commit(changes).await?;
+        let written = self
+            .commit_claimed(
+                claim,
+                &command_location(id),
+                vec![Table::Commands.put(id, &record), Table::Unfinished.put(id, &Unfinished::Command)],
+            )
+            .await;
+        if let Err(error) = written {
+            drop(log);
+            self.logs.remove(id);
+            return Err(error);
+        }
         let stream = workspace.follow_command(command);
-        Ok(self.watch(record, log, stream, &workspace))
+        let handle = Arc::new(CommandHandle::new(record, log, workspace, Some(place)));
+        self.watch(handle, stream, [0, 0]);
+        Ok(id)
     }
 
     /// The record of a command, and the command as the workspace gets it.
-    fn record(&self, request: StartRequest) -> Result<(CommandRecord, ExecuteCommand), EngineError> {
+    fn new_record(&self, request: StartRequest) -> Result<(CommandRecord, ExecuteCommand), EngineError> {
         let StartRequest { workspace, mut command } = request;
         let id = new_id();
         let place = id.to_string();
         command.on_drop = OnDrop::Detach;
+        // So it is found again by the next service, also when the answer to its start never came.
+        command.process_id = Some(id);
+        command.resume = false;
         // The output is in the log.
         command.max_output = 0;
         let mut stored = command.clone();
@@ -108,6 +130,7 @@ impl Engine {
             sealed_env,
             sealed_stdin,
             state: CommandState::Starting,
+            stop_requested: false,
             created: Timestamp::now(),
             started: None,
             ended: None,
@@ -119,119 +142,102 @@ impl Engine {
         Ok((record, command))
     }
 
-    /// Follows a command to its end in the background.
-    pub(super) fn watch(
-        self: &Arc<Self>,
-        record: CommandRecord,
-        log: Arc<Log>,
-        stream: CommandStream,
-        workspace: &Workspace,
-    ) -> Arc<CommandHandle> {
-        let handle = Arc::new(CommandHandle {
-            record: watch::Sender::new(Arc::new(record)),
-            log,
-            stop: CancellationToken::new(),
-        });
+    /// Follows a command to its end in the background. So many bytes of its two streams are in its log already.
+    pub(super) fn watch(self: &Arc<Self>, handle: Arc<CommandHandle>, stream: CommandStream, known: [u64; 2]) {
         lock(&self.commands).insert(handle.record().id, Arc::clone(&handle));
         self.events.command(&handle.record());
-        let (engine, workspace, watched) = (Arc::clone(self), workspace.clone(), Arc::clone(&handle));
-        self.spawn(async move { engine.follow(watched, stream, workspace).await });
-        handle
+        let engine = Arc::clone(self);
+        self.spawn(async move {
+            if let Some(ended) = engine.follow(&handle, stream, known).await {
+                engine.finish(&handle, ended).await;
+            }
+        });
     }
 
-    async fn follow(self: Arc<Self>, handle: Arc<CommandHandle>, mut stream: CommandStream, workspace: Workspace) {
-        let mut stopping = false;
+    /// Follows a command, and returns how it ended; `None` when the service ended before it.
+    pub(super) async fn follow(
+        &self,
+        handle: &CommandHandle,
+        mut stream: CommandStream,
+        mut known: [u64; 2],
+    ) -> Option<Result<CommandResult, WorkspaceError>> {
         loop {
             tokio::select! {
                 event = stream.next() => match event {
-                    Some(event) => self.note(&handle, event).await,
+                    Some(CommandEvent::Started { command_id }) => self.note_start(handle, command_id).await,
+                    Some(CommandEvent::Output { stream, text }) => self.note_output(handle, stream, text, &mut known).await,
                     None => break,
                 },
-                // Let go of, to be taken up again by the next process.
-                () = self.ending.cancelled() => return,
-                () = handle.stop.cancelled(), if !stopping => {
-                    stopping = true;
-                    self.stop(&handle, &workspace);
-                }
+                // Let go of, to be taken up again by the next service.
+                () = self.ending.cancelled() => return None,
             }
         }
         let ended = stream.result().await;
-        if !self.ending.is_cancelled() {
-            self.finish(&handle, ended).await;
-        }
+        (!self.ending.is_cancelled()).then_some(ended)
     }
 
-    async fn note(&self, handle: &CommandHandle, event: CommandEvent) {
-        match event {
-            CommandEvent::Started { command_id } => {
-                let mut record = CommandRecord::clone(&handle.record());
-                if record.state == CommandState::Starting {
-                    record.state = CommandState::Running;
-                    record.started = Some(Timestamp::now());
-                    record.command_id = Some(command_id);
-                    record.sealed_env.clear();
-                    record.sealed_stdin = None;
-                    self.write_down(handle, record, Vec::new()).await;
-                }
-            }
-            CommandEvent::Output { stream, text } => {
-                let kind = match stream {
-                    OutputStream::Stdout => FrameKind::Stdout,
-                    OutputStream::Stderr => FrameKind::Stderr,
-                };
-                if let Err(error) = handle.log.append(kind, Bytes::from(text)) {
-                    log::error!("output of command {} is lost: {error}", handle.record().id);
-                }
-            }
+    async fn note_start(&self, handle: &CommandHandle, command_id: EventId) {
+        handle.taken_up.cancel();
+        let started = |record: &mut CommandRecord| {
+            record.state = CommandState::Running;
+            record.started.get_or_insert_with(Timestamp::now);
+            // One whose start was called off has another id when it is started again.
+            record.command_id = Some(command_id);
+            record.sealed_env.clear();
+            record.sealed_stdin = None;
+        };
+        if handle.record().command_id != Some(command_id) {
+            self.change_command(handle, started, &[]).await;
         }
-    }
-
-    fn stop(&self, handle: &CommandHandle, workspace: &Workspace) {
-        // Its end is told by the stream, with the last of its output.
-        if let Some(command_id) = handle.record().command_id {
-            let stopped = workspace.stop_command(command_id);
+        if handle.is_to_be_stopped() {
+            let stopped = handle.workspace.stop_command(command_id);
             self.spawn(async move {
                 if let Err(error) = stopped.await {
-                    log::info!("{error}");
+                    log::warn!("{error}");
                 }
             });
         }
     }
 
-    async fn finish(&self, handle: &CommandHandle, ended: Result<CommandResult, WorkspaceError>) {
-        let mut record = CommandRecord::clone(&handle.record());
-        record.state = CommandState::Finished;
-        record.ended = Some(Timestamp::now());
-        record.sealed_env.clear();
-        record.sealed_stdin = None;
-        match ended {
-            Ok(mut result) => {
-                record.outcome = Some(Outcome::from(&result));
-                // Nothing was kept of it here, and nothing is missing in the log.
-                (result.stdout, result.stderr, result.truncated) = Default::default();
-                record.result = Some(result);
-            }
-            Err(error) => {
-                record.outcome = Some(Outcome::from(&error.kind));
-                record.error = Some(error);
-            }
+    async fn note_output(&self, handle: &CommandHandle, stream: OutputStream, text: String, known: &mut [u64; 2]) {
+        let (kind, known) = match stream {
+            OutputStream::Stdout => (FrameKind::Stdout, &mut known[0]),
+            OutputStream::Stderr => (FrameKind::Stderr, &mut known[1]),
+        };
+        let text = Bytes::from(text);
+        let again = usize::try_from(*known).unwrap_or(usize::MAX).min(text.len());
+        *known -= again as u64;
+        if again < text.len() {
+            self.append(handle.log(), kind, text.slice(again..)).await;
         }
-        let id = record.id;
-        self.write_down(handle, record, Vec::new()).await;
-        handle.log.finish();
-        lock(&self.commands).remove(&id);
     }
 
-    /// Writes a record, and tells those who wait for it.
-    async fn write_down(&self, handle: &CommandHandle, record: CommandRecord, with: Vec<Change>) {
-        let mut changes = with;
-        changes.push(Table::Commands.put(record.id, &record));
-        if let Err(error) = self.store.commit(changes).await {
-            log::error!("command {} cannot be written down: {error}", record.id);
-        }
-        let record = Arc::new(record);
-        self.events.command(&record);
-        handle.record.send_replace(record);
+    /// Writes down how a command ended.
+    pub(super) async fn finish(&self, handle: &CommandHandle, ended: Result<CommandResult, WorkspaceError>) {
+        let finished = |record: &mut CommandRecord| {
+            record.state = CommandState::Finished;
+            record.ended = Some(Timestamp::now());
+            record.sealed_env.clear();
+            record.sealed_stdin = None;
+            match ended {
+                Ok(mut result) => {
+                    // Of one that was taken up again its server tells with what the runtime had put before it.
+                    result.command.clone_from(&record.command.command);
+                    record.outcome = Some(Outcome::from(&result));
+                    // Nothing was kept of it here, and nothing is missing in the log.
+                    (result.stdout, result.stderr, result.truncated) = Default::default();
+                    record.result = Some(result);
+                }
+                Err(error) => {
+                    record.outcome = Some(Outcome::from(&error.kind));
+                    record.error = Some(error);
+                }
+            }
+        };
+        let id = handle.record().id;
+        self.change_command(handle, finished, &[Change::Remove(Table::Unfinished, id.to_string())]).await;
+        handle.log().finish();
+        lock(&self.commands).remove(&id);
     }
 
     /// The command of this id, whether it has ended or not.
@@ -250,39 +256,35 @@ impl Engine {
         lock(&self.commands).get(&id).cloned()
     }
 
-    /// The output of a command.
-    pub(crate) fn output(&self, id: EventId) -> Result<Arc<Log>, EngineError> {
+    /// Waits until a command is in this state or beyond, or so much time has gone by, and returns what is known of it then.
+    pub(crate) async fn reached(
+        &self,
+        id: EventId,
+        state: CommandState,
+        within: Duration,
+    ) -> Result<Arc<CommandRecord>, EngineError> {
         if let Some(handle) = self.running_command(id) {
-            return Ok(Arc::clone(handle.log()));
-        }
-        self.command(id)?;
-        let found = self.logs.readable(id)?;
-        found.ok_or_else(|| EngineError::NotFound { what: "output of command", name: id.to_string() })
-    }
-
-    /// Asks for a command to be stopped; nothing where it has ended.
-    pub(crate) fn stop_command(&self, id: EventId) -> Result<Arc<CommandRecord>, EngineError> {
-        if let Some(handle) = self.running_command(id) {
-            handle.stop.cancel();
+            tokio::select! {
+                record = handle.reached(state) => return Ok(record),
+                () = tokio::time::sleep(within) => {}
+                () = self.ending.cancelled() => {}
+            }
         }
         self.command(id)
     }
 
-    /// Takes up a command again that was being followed when an earlier process ended.
-    pub(super) fn attach(
-        self: &Arc<Self>,
-        record: CommandRecord,
-        log: Arc<Log>,
-        workspace: &Workspace,
-        from: (u64, u64),
-    ) {
-        let Some(command_id) = record.command_id else { return };
-        let attach = AttachCommand::new(command_id).from_position(from.0, from.1).with_max_output(0);
-        let stream = workspace.attach(attach);
-        self.watch(record, log, stream, workspace);
+    /// Stops a command, or sees to it that it is stopped once it has started, also by the next service. A command that has
+    /// ended is left as it is.
+    pub(crate) async fn stop_command(&self, id: EventId) -> Result<Arc<CommandRecord>, EngineError> {
+        if let Some(handle) = self.running_command(id) {
+            if !handle.record().stop_requested {
+                self.change_command(&handle, |record| record.stop_requested = true, &[]).await;
+            }
+            handle.stop_when_started.store(true, Ordering::SeqCst);
+            if let Some(command_id) = handle.record().command_id {
+                handle.workspace.stop_command(command_id).await?;
+            }
+        }
+        self.command(id)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,6 +12,15 @@ pub(crate) enum EngineError {
     /// What is asked for makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// An `Idempotency-Key` that belongs to another request.
+    #[error(
+        "this Idempotency-Key was used for another request: a key belongs to one method, path and body; use a new one for \
+         each thing that is to be started"
+    )]
+    KeyReused,
+    /// As much goes on as may at once.
+    #[error("{0}")]
+    Overloaded(String),
     /// The service ends.
     #[error("the service ends")]
     Ending,

@@ -1,27 +1,48 @@
 //! What the service does, without HTTP.
 
 mod commands;
+mod end;
 mod error;
 mod events;
+mod handle;
+mod idempotency;
+mod listing;
+mod output;
+mod report;
+mod restore;
+mod retention;
+mod run_handle;
+mod run_request;
+mod runs;
 mod workspaces;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-pub(crate) use commands::{CommandHandle, StartRequest};
+pub(crate) use commands::{StartRequest, Started, command_location};
 pub(crate) use error::EngineError;
 pub(crate) use events::{FleetReader, Place};
+pub(crate) use handle::CommandHandle;
+pub(crate) use idempotency::{Claim, Made};
+pub(crate) use listing::{CommandFilter, Page};
+pub(crate) use output::{CommandOutput, OutputPage, OutputPiece};
+pub(crate) use report::RunResults;
+pub(crate) use run_handle::{RunCounts, RunFollowed};
+pub(crate) use run_request::RunRequest;
+pub(crate) use runs::run_location;
 pub(crate) use workspaces::{WorkspaceRequest, WorkspaceView};
 
+use idempotency::Claims;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    ServiceConfig, ServiceError, StoreError,
+    Limits, Retention, ServiceConfig, ServiceError, StoreError,
     store::{FileStore, Logs, Sealer, Store},
 };
-use crate::{Fleet, protocol::EventId};
+use crate::{Fleet, RunHandle, protocol::EventId};
 
 /// Everything that the service has, shared by all of its routes and tasks.
 pub(crate) struct Engine {
@@ -33,6 +54,21 @@ pub(crate) struct Engine {
     sealer: Sealer,
     /// The commands that have not ended.
     commands: Mutex<HashMap<EventId, Arc<CommandHandle>>>,
+    /// One for each command that may run.
+    places: Arc<Semaphore>,
+    claims: Claims,
+    /// The runs that have not ended.
+    runs: Mutex<HashMap<EventId, Arc<RunFollowed>>>,
+    /// Runs that were let go of, until the workspaces have let go of their commands.
+    let_go: Mutex<Vec<RunHandle>>,
+    /// One for each command that may be taken up at the same time.
+    taking_up: Arc<Semaphore>,
+    /// The workspaces whose servers end with the service.
+    local: HashSet<String>,
+    limits: Limits,
+    retention: Retention,
+    /// Cancelled when nothing new is taken any more.
+    closing: CancellationToken,
     /// What goes on in the background, and must come to its end before the process does.
     tasks: TaskTracker,
     /// Cancelled when the service ends: what runs on the workspaces is let go, to be taken up again.
@@ -54,6 +90,15 @@ impl Engine {
             events: Arc::new(events::FleetEvents::new()),
             sealer: Sealer::open(&config.state_dir.join("key"))?,
             commands: Mutex::default(),
+            places: Arc::new(Semaphore::new(config.limits.commands)),
+            claims: Claims::default(),
+            runs: Mutex::default(),
+            let_go: Mutex::default(),
+            taking_up: Arc::new(Semaphore::new(restore::AT_ONCE)),
+            local: local(config),
+            limits: config.limits,
+            retention: config.retention,
+            closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
             runtime,
@@ -61,16 +106,11 @@ impl Engine {
         for workspace in &config.workspaces {
             engine.fleet.add(workspace.clone()).await?;
         }
-        engine.restore_workspaces().await.map_err(|error| ServiceError::Restore(error.to_string()))?;
+        let failed = |error: EngineError| ServiceError::Restore(error.to_string());
+        engine.restore_workspaces().await.map_err(failed)?;
+        engine.restore_work().await.map_err(failed)?;
+        engine.spawn(Arc::clone(&engine).retain());
         Ok(engine)
-    }
-
-    /// Lets go of everything that runs, and returns when all is written down.
-    pub(super) async fn end(&self) {
-        self.ending.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-        self.fleet.clone().shutdown().await;
     }
 
     /// Carries something out in the background.
@@ -79,9 +119,18 @@ impl Engine {
     }
 }
 
+fn local(config: &ServiceConfig) -> HashSet<String> {
+    let names = config.workspaces.iter().filter(|_| config.workspaces_end).map(|workspace| workspace.name.clone());
+    names.collect()
+}
+
 /// A new id that is larger than those before it.
 fn new_id() -> EventId {
     EventId::now()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The records hold no key that this process would not read.

@@ -159,6 +159,8 @@ impl From<EngineError> for Problem {
             EngineError::NotFound { .. } => Self::new(ProblemKind::NotFound, error.to_string()),
             EngineError::Conflict(detail) => Self::new(ProblemKind::Conflict, detail),
             EngineError::Invalid(detail) => Self::new(ProblemKind::InvalidRequest, detail),
+            EngineError::KeyReused => Self::new(ProblemKind::InvalidRequest, error.to_string()),
+            EngineError::Overloaded(detail) => Self::new(ProblemKind::Overloaded, detail),
             EngineError::Ending => Self::new(ProblemKind::Unavailable, error.to_string()),
             EngineError::Store(error) => {
                 // What is in it is for the one who runs the service.

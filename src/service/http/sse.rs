@@ -67,7 +67,7 @@ fn render(frames: &[Frame]) -> Bytes {
         match frame.kind {
             FrameKind::Stdout => put(&mut bytes, frame.end, "stdout", &text(&frame.payload)),
             FrameKind::Stderr => put(&mut bytes, frame.end, "stderr", &text(&frame.payload)),
-            FrameKind::Event => put(&mut bytes, frame.end, "event", &frame.payload),
+            FrameKind::Event | FrameKind::Result => put(&mut bytes, frame.end, "event", &frame.payload),
         }
     }
     bytes.freeze()

@@ -9,6 +9,8 @@ pub(crate) enum FrameKind {
     Stderr,
     /// An event as JSON.
     Event,
+    /// An event as JSON that tells how something ended: those are looked for again.
+    Result,
 }
 
 /// A piece of a log.
@@ -32,6 +34,7 @@ impl FrameKind {
             Self::Stdout => 1,
             Self::Stderr => 2,
             Self::Event => 3,
+            Self::Result => 4,
         }
     }
 
@@ -40,6 +43,7 @@ impl FrameKind {
             1 => Some(Self::Stdout),
             2 => Some(Self::Stderr),
             3 => Some(Self::Event),
+            4 => Some(Self::Result),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -23,7 +24,14 @@ const TAIL: usize = 64 << 10;
 pub(crate) struct Logs {
     directory: PathBuf,
     /// Those that somebody holds.
-    open: Mutex<HashMap<EventId, Weak<Log>>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    logs: HashMap<EventId, Weak<Log>>,
+    /// With how many those are looked for that nobody holds any more.
+    sweep_at: usize,
 }
 
 impl Logs {
@@ -49,7 +57,7 @@ impl Logs {
     /// Removes a log and returns how many bytes it had. Who reads it goes on to its end.
     pub(crate) fn remove(&self, id: EventId) -> u64 {
         let path = self.path(id);
-        lock(&self.open).remove(&id);
+        lock(&self.open).logs.remove(&id);
         let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
         if let Err(error) = fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
@@ -59,9 +67,20 @@ impl Logs {
         size
     }
 
-    /// How many bytes a log has; 0 where there is none.
-    pub(crate) fn size(&self, id: EventId) -> u64 {
-        fs::metadata(self.path(id)).map_or(0, |metadata| metadata.len())
+    /// All logs that there are, with the size of each and the time of its last change.
+    pub(crate) fn list(&self) -> Result<Vec<(EventId, u64, SystemTime)>, StoreError> {
+        let failed = |source| StoreError::File { path: self.directory.clone(), source };
+        let mut logs = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse().ok());
+            // One that is removed meanwhile is none.
+            if let (Some(id), Ok(metadata)) = (id, entry.metadata()) {
+                logs.push((id, metadata.len(), metadata.modified().unwrap_or_else(|_| SystemTime::now())));
+            }
+        }
+        Ok(logs)
     }
 
     fn get(
@@ -69,17 +88,18 @@ impl Logs {
         id: EventId,
         open: impl FnOnce(&Path) -> io::Result<Option<Log>>,
     ) -> Result<Option<Arc<Log>>, StoreError> {
-        let mut logs = lock(&self.open);
-        if let Some(log) = logs.get(&id).and_then(Weak::upgrade) {
+        let mut held = lock(&self.open);
+        if let Some(log) = held.logs.get(&id).and_then(Weak::upgrade) {
             return Ok(Some(log));
         }
         let path = self.path(id);
         let log = open(&path).map_err(|source| StoreError::File { path, source })?.map(Arc::new);
         if let Some(log) = &log {
-            if logs.len() >= 2 * logs.capacity().min(64) {
-                logs.retain(|_, log| log.strong_count() > 0);
+            if held.logs.len() >= held.sweep_at {
+                held.logs.retain(|_, log| log.strong_count() > 0);
+                held.sweep_at = 2 * held.logs.len().max(64);
             }
-            logs.insert(id, Arc::downgrade(log));
+            held.logs.insert(id, Arc::downgrade(log));
         }
         Ok(log)
     }
@@ -193,6 +213,53 @@ impl Log {
             return Err(no_frame(from));
         }
         Ok(frames)
+    }
+
+    /// Goes over the frames between two places, for as long as the visitor wants more. Payloads are read only for those who
+    /// ask for them.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when no frame begins there, and those of the visitor.
+    pub(crate) fn scan(
+        &self,
+        from: u64,
+        to: u64,
+        mut visit: impl FnMut(&Passed<'_>) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let (mut at, mut head) = (from, [0; HEADER]);
+        while at < to {
+            if at + HEADER as u64 > to {
+                return Err(no_frame(at));
+            }
+            self.file.read_exact_at(&mut head, at)?;
+            let (kind, length) = header(at, &head).ok_or_else(|| no_frame(at))?;
+            let end = at + (HEADER + length) as u64;
+            if !visit(&Passed { file: &self.file, at, end, kind, length })? {
+                return Ok(());
+            }
+            at = end;
+        }
+        Ok(())
+    }
+}
+
+/// A frame that is passed by.
+pub(crate) struct Passed<'a> {
+    file: &'a File,
+    at: u64,
+    /// Where the log goes on behind it.
+    pub(crate) end: u64,
+    pub(crate) kind: FrameKind,
+    /// How many bytes its payload has.
+    pub(crate) length: usize,
+}
+
+impl Passed<'_> {
+    /// Reads what is in it.
+    pub(crate) fn payload(&self) -> io::Result<Vec<u8>> {
+        let mut payload = vec![0; self.length];
+        self.file.read_exact_at(&mut payload, self.at + HEADER as u64)?;
+        Ok(payload)
     }
 }
 

@@ -12,8 +12,11 @@ mod writer;
 pub use error::StoreError;
 pub(crate) use files::FileStore;
 pub(crate) use frame::{Frame, FrameKind};
-pub(crate) use log::{Log, Logs};
-pub(crate) use records::{CommandRecord, CommandState, RunRecord, RunState, SealedWorkspace, Table, WorkspaceRecord};
+pub(crate) use log::{Log, Logs, Passed};
+pub(crate) use records::{
+    CommandRecord, CommandState, IdempotencyRecord, RunJobs, RunRecord, RunState, SealedWorkspace, Table, Unfinished,
+    WorkspaceRecord,
+};
 pub(crate) use seal::Sealer;
 
 use bytes::Bytes;

@@ -7,7 +7,10 @@ use bytes::Bytes;
 
 use super::{Change, StoreError};
 use crate::{
-    CommandResult, Outcome, RunSpec, WorkspaceError, fleet::RunSummary, messages::ExecuteCommand, protocol::EventId,
+    CommandResult, Outcome, RunSpec, WorkspaceError,
+    fleet::{Job, RunSummary},
+    messages::ExecuteCommand,
+    protocol::EventId,
 };
 
 /// The kinds of records.
@@ -19,18 +22,25 @@ pub(crate) enum Table {
     Commands,
     /// Runs, by id, which grows with time.
     Runs,
+    /// Jobs that were added to runs later, by run and number.
+    RunJobs,
+    /// Which commands and runs have not ended, by id.
+    Unfinished,
     /// What was answered to requests that must not be carried out twice, by caller and key.
     Idempotency,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 4] = [Self::Workspaces, Self::Commands, Self::Runs, Self::Idempotency];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Workspaces, Self::Commands, Self::Runs, Self::RunJobs, Self::Unfinished, Self::Idempotency];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Workspaces => "workspaces",
             Self::Commands => "commands",
             Self::Runs => "runs",
+            Self::RunJobs => "run_jobs",
+            Self::Unfinished => "unfinished",
             Self::Idempotency => "idempotency",
         }
     }
@@ -72,7 +82,7 @@ pub(crate) struct SealedWorkspace {
 }
 
 /// How far a command is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CommandState {
     /// Written down; whether its server has started it is not known yet.
@@ -99,6 +109,9 @@ pub(crate) struct CommandRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sealed_stdin: Option<String>,
     pub(crate) state: CommandState,
+    /// Whether somebody asked for it to be stopped.
+    #[serde(default)]
+    pub(crate) stop_requested: bool,
     /// When it was asked for.
     pub(crate) created: Timestamp,
     /// When its server had started it.
@@ -136,8 +149,12 @@ pub(crate) enum RunState {
 pub(crate) struct RunRecord {
     /// Its id.
     pub(crate) id: EventId,
-    /// What is done, without its secrets; with the jobs that were added later.
+    /// What is done, without its secrets and without the jobs that were added later. What was given as bytes is named by its
+    /// number here.
     pub(crate) spec: RunSpec,
+    /// What was given as bytes, encrypted, while it goes on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sealed_bytes: Vec<String>,
     /// Secret variables of all its commands, encrypted, while it goes on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) sealed_env: BTreeMap<String, String>,
@@ -156,6 +173,28 @@ pub(crate) struct RunRecord {
     /// How it ended.
     #[serde(default)]
     pub(crate) summary: Option<RunSummary>,
+    /// Why it could not be gone on with.
+    #[serde(default)]
+    pub(crate) error: Option<String>,
+}
+
+/// Jobs that were added to a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RunJobs {
+    pub(crate) jobs: Vec<Job>,
+    /// What was given as bytes, encrypted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sealed_bytes: Vec<String>,
+}
+
+/// What has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Unfinished {
+    /// A command.
+    Command,
+    /// A run.
+    Run,
 }
 
 /// What a request with an `Idempotency-Key` made.

@@ -25,11 +25,12 @@ impl Records {
         })?;
         let records = Self { database };
         match records.version()? {
-            None => records.write_version()?,
+            None => records.prepare()?,
             Some(found) if found > VERSION => {
                 return Err(StoreError::TooNew { path: path.to_owned(), found, known: VERSION });
             }
-            Some(_) => {}
+            // The tables that later versions of this program added are made.
+            Some(_) => records.prepare()?,
         }
         Ok(records)
     }
@@ -46,7 +47,7 @@ impl Records {
         number.map(Some).map_err(|_| StoreError::Database("its version cannot be read".to_owned()))
     }
 
-    fn write_version(&self) -> Result<(), StoreError> {
+    fn prepare(&self) -> Result<(), StoreError> {
         let write = self.database.begin_write().map_err(failed)?;
         write
             .open_table(META)

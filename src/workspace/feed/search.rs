@@ -175,19 +175,38 @@ fn output_of(id: EventId) -> impl Fn(BashEvent) -> Option<BashOutput> {
 /// All commands are looked through, the newest first: the time of a lost start is not known, since a server's clock may
 /// have been set back.
 pub(crate) async fn find_command(core: &Rc<Core>, head: CommandHead) -> Result<Option<BashCommand>, Failure> {
+    let mut found = find(core, &[head], true).await?;
+    Ok(found.pop().map(|(_, command)| command))
+}
+
+/// Looks for commands by the heads of their texts, in one search. Returns the newest command of each head that has one.
+pub(crate) async fn find_commands(
+    core: &Rc<Core>,
+    heads: &[CommandHead],
+) -> Result<Vec<(CommandHead, BashCommand)>, Failure> {
+    find(core, heads, false).await
+}
+
+async fn find(
+    core: &Rc<Core>,
+    heads: &[CommandHead],
+    first_only: bool,
+) -> Result<Vec<(CommandHead, BashCommand)>, Failure> {
+    let mut found: Vec<(CommandHead, BashCommand)> = Vec::new();
     let client = core.client()?;
     let query =
         EventQuery { kind: Some(BashEventKind::Command), sort: SortOrder::NewestFirst, ..EventQuery::default() };
     let (mut search, mut pages) = (Search::new(query), Pages::default());
     for _ in 0..MOST_PAGES {
-        let Some(events) = search.next(&client, &mut pages).await? else { return Ok(None) };
-        let found = events.into_iter().find_map(|event| match event {
-            BashEvent::Command(command) => {
-                CommandHead::strip(&command.command).is_some_and(|(found, _)| found == head).then_some(command)
+        let Some(events) = search.next(&client, &mut pages).await? else { return Ok(found) };
+        for event in events {
+            let BashEvent::Command(command) = event else { continue };
+            let Some((head, _)) = CommandHead::strip(&command.command) else { continue };
+            if heads.contains(&head) && found.iter().all(|(known, _)| *known != head) {
+                found.push((head, command));
             }
-            _ => None,
-        });
-        if found.is_some() {
+        }
+        if found.len() == heads.len() || (first_only && !found.is_empty()) {
             return Ok(found);
         }
     }

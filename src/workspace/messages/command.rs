@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::ask;
-use crate::{CommandResult, Operation, OutputStream, protocol::EventId};
+use crate::{CommandResult, Operation, OutputStream, protocol::EventId, workspace::optional_millis};
 
 /// The default bound of a command's time, that of the Python class.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,8 +26,9 @@ pub struct ExecuteCommand {
     /// The directory to run in. Default: the workspace's `default_cwd`, else the server's choice.
     #[serde(default)]
     pub cwd: Option<String>,
-    /// How long it may take, from the answer to its start. Default: 30 s. `None`: as long as it likes.
-    #[serde(default = "default_timeout")]
+    /// How long it may take, from the answer to its start. Default: 30 s. `None`: as long as it likes. Stored as
+    /// `timeout_ms`, null for no bound.
+    #[serde(default = "default_timeout", with = "optional_millis", rename = "timeout_ms")]
     pub timeout: Option<Duration>,
     /// Variables of its environment, put before the command in clear text.
     #[serde(default)]
@@ -53,6 +54,17 @@ pub struct ExecuteCommand {
     /// seen of handles and runs, not of a plain message to the actor.
     #[serde(default)]
     pub on_drop: OnDrop,
+    /// The id that it is known by before it is started, to [resume](Self::resume) it by: a new one for each command. Its
+    /// processes have it in `WSFLEET_COMMAND_ID`, or one that follows from it. Default: a random one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process_id: Option<EventId>,
+    /// Whether it may have been started before under its [`process_id`](Self::process_id), by a process that has ended. Then it
+    /// is looked for first and taken over, with its output from the beginning; it is started only where it is certain that it
+    /// never ran. Its time counts from its first start. Two processes must not resume it at once. It is found as long as its
+    /// server lists it: one that forgets its commands when it ends, as the embedded agent server does, may run it again.
+    /// Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resume: bool,
 }
 
 /// When the step of an [`ExecuteCommand`] ends.
@@ -130,6 +142,8 @@ impl ExecuteCommand {
             max_output: DEFAULT_MAX_OUTPUT,
             hold_until: HoldUntil::default(),
             on_drop: OnDrop::default(),
+            process_id: None,
+            resume: false,
         }
     }
 
@@ -186,6 +200,20 @@ impl ExecuteCommand {
     #[must_use]
     pub const fn with_on_drop(mut self, on_drop: OnDrop) -> Self {
         self.on_drop = on_drop;
+        self
+    }
+
+    /// Sets the id that it is known by before it is started.
+    #[must_use]
+    pub fn with_process_id(mut self, id: impl Into<Option<EventId>>) -> Self {
+        self.process_id = id.into();
+        self
+    }
+
+    /// Sets whether it may have been started before, by a process that has ended.
+    #[must_use]
+    pub const fn with_resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
         self
     }
 }
@@ -343,6 +371,17 @@ pub(crate) struct Execute {
     pub(crate) events: Option<mpsc::Sender<CommandEvent>>,
     /// Whether output is among them. It is held back while there is no room for it.
     pub(crate) follow_output: bool,
+    /// The command, where it is known to have been started.
+    pub(crate) known: Option<Known>,
+}
+
+/// A command that was started before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    /// The id that the server gave it.
+    pub(crate) command_id: EventId,
+    /// How many bytes of its two streams are not to be sent to the follower again.
+    pub(crate) told: [u64; 2],
 }
 
 ask!(Execute => CommandResult, Operation::ExecuteCommand, traced);

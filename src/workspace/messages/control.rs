@@ -26,7 +26,8 @@ ask!(GetServerInfo => ServerInfo, Operation::GetServerInfo);
 /// [configuration](crate::WorkspaceConfig::init). Answered at the latest after `timeout`. Not a step.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct WaitReady {
-    /// How long to wait.
+    /// How long to wait. Stored as `timeout_ms`.
+    #[serde(with = "crate::workspace::millis", rename = "timeout_ms")]
     pub timeout: Duration,
 }
 

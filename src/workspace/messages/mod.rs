@@ -11,7 +11,7 @@ mod git;
 mod progress;
 mod traced;
 
-pub(crate) use command::{Attach, Execute, Spec};
+pub(crate) use command::{Attach, Execute, Known, Spec};
 pub use command::{
     AttachCommand, CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand,
     Stdin, StopCommand,

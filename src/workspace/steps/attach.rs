@@ -44,6 +44,7 @@ pub(crate) async fn attach(core: &Rc<Core>, message: Attach) -> Result<CommandRe
         events,
         outlives: on_drop == crate::messages::OnDrop::Detach,
         from: Some([stdout_from, stderr_from]),
+        told: [0; 2],
     };
     let spec = Spec { command: text.to_owned(), timeout: None, max_output };
     let started = Started {

@@ -7,12 +7,13 @@ use std::{
 use futures::channel::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::start::Prepared;
+use super::{resume::PAST_ITS_HEAD, start::Prepared};
 use crate::{
     CommandResult, ErrorKind, Failure,
     messages::{CommandEvent, CommandOutput, Execute, ExecuteCommand, HoldUntil, OnDrop, Spec},
     protocol::{CommandHead, EventId},
     workspace::{
+        attendant,
         backoff::Retry,
         core::Core,
         feed,
@@ -22,21 +23,18 @@ use crate::{
     },
 };
 
-/// How long a command may take to get past its head.
-const PAST_ITS_HEAD: Duration = Duration::from_secs(2);
-
 /// Runs a command to its end.
 pub(crate) async fn execute(
     core: Rc<Core>,
     place: Result<impl Future<Output = Result<Permit, Refused>>, Refused>,
     execute: Execute,
 ) -> Result<CommandResult, Failure> {
-    let Execute { command, caller, events, follow_output } = execute;
-    let permit = core.turn(place, Some(&caller)).await?;
-    let prepared = Prepared::new(&core, command, &caller).await?;
-    let mut permit = Some(permit);
+    let Execute { command, caller, events, follow_output, mut known } = execute;
+    let mut permit = Some(take_turn(&core, place, &command, &caller).await?);
+    let mut prepared = Prepared::new(&core, command, &caller).await?;
     loop {
-        let started = prepared.start(&core, &caller).await?;
+        let (started, resumed) = prepared.resume_or_start(&core, known.map(|known| known.command_id), &caller).await?;
+        let told = known.take().map(|known| known.told).filter(|_| resumed).unwrap_or_default();
         if let Some(events) = &events {
             // A follower that has gone is noticed by its token.
             let _ = events.send(CommandEvent::Started { command_id: started.id }).await;
@@ -51,10 +49,11 @@ pub(crate) async fn execute(
             events: events.clone(),
             follow_output,
             outlives: false,
-            from: None,
+            from: resumed.then_some([0, 0]),
+            told,
         };
         let result = watch(&core, &prepared.command, started, watching).await;
-        if let (true, Ok(result)) = (may_be_superseded, &result)
+        if let (true, Ok(result)) = (may_be_superseded || resumed, &result)
             && is_superseded(result.raw_exit_code, &result.stderr)
         {
             continue;
@@ -63,6 +62,20 @@ pub(crate) async fn execute(
         drop(permit);
         return result;
     }
+}
+
+/// Waits for the turn of a command. One that may have been started before has to be looked for even if nobody wants it any
+/// more, and whatever keeps it from that says nothing of what it has done.
+async fn take_turn(
+    core: &Rc<Core>,
+    place: Result<impl Future<Output = Result<Permit, Refused>>, Refused>,
+    command: &ExecuteCommand,
+    caller: &CancellationToken,
+) -> Result<Permit, Failure> {
+    if !command.resume {
+        return core.turn(place, Some(caller)).await;
+    }
+    core.turn(place, None).await.map_err(|failure| Failure::maybe_sent(failure.kind))
 }
 
 async fn watch(
@@ -87,10 +100,10 @@ pub(crate) async fn start_detached(
     command: ExecuteCommand,
 ) -> Result<EventId, Failure> {
     let caller = no_caller();
-    let _permit = core.turn(place, Some(&caller)).await?;
-    let prepared = Prepared::new(&core, ExecuteCommand { max_output: 0, ..command }, &caller).await?;
+    let _permit = take_turn(&core, place, &command, &caller).await?;
+    let mut prepared = Prepared::new(&core, ExecuteCommand { max_output: 0, ..command }, &caller).await?;
     loop {
-        let started = prepared.start(&core, &caller).await?;
+        let (started, resumed) = prepared.resume_or_start(&core, None, &caller).await?;
         let (id, head, may_be_superseded) = (started.id, started.head, started.may_be_superseded);
         let on_drop = prepared.command.on_drop;
         let watching = Watching {
@@ -99,7 +112,8 @@ pub(crate) async fn start_detached(
             events: None,
             follow_output: false,
             outlives: on_drop == OnDrop::Detach,
-            from: None,
+            from: resumed.then_some([0, 0]),
+            told: [0; 2],
         };
         let watch = watch_in_background(&core, &prepared.command, started, watching);
         let superseded = if may_be_superseded { turns_out_superseded(&core, id).await } else { Ok(false) };
@@ -142,6 +156,11 @@ fn watch_in_background(
     watching: Watching,
 ) -> oneshot::Receiver<Result<CommandResult, Failure>> {
     let spec = Spec { command: command.command.clone(), timeout: command.timeout, max_output: command.max_output };
+    if watching.from.is_some() {
+        // Its server may have been started anew since: its end would never come.
+        let core = core.clone();
+        core.tasks.clone().spawn_local(async move { attendant::look_at_attached(&core).await });
+    }
     CommandWatch::spawn(core, spec, started, watching)
 }
 

@@ -68,10 +68,11 @@ async fn put_tombstone(core: &Rc<Core>, head: CommandHead) -> Result<(), Failure
 
 /// Repeats harmless requests until they are answered, within one bound for all of them. The bound is short once nobody
 /// waits for the command any more; until then the command is not given up lightly.
-struct Retry<'a> {
+pub(super) struct Retry<'a> {
     core: &'a Rc<Core>,
     head: CommandHead,
-    lost: &'a Failure,
+    /// How the start failed; absent when it was another process's.
+    lost: Option<&'a Failure>,
     caller: &'a CancellationToken,
     began: Instant,
     give_up: Instant,
@@ -85,10 +86,17 @@ impl<'a> Retry<'a> {
     fn new(core: &'a Rc<Core>, head: CommandHead, lost: &'a Failure, caller: &'a CancellationToken) -> Self {
         let began = Instant::now();
         let give_up = began + core.config.max_outage;
-        Self { core, head, lost, caller, began, give_up, hurried: false, tries: 0, refused: None }
+        Self { core, head, lost: Some(lost), caller, began, give_up, hurried: false, tries: 0, refused: None }
     }
 
-    async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
+    /// For a command that another process may have started.
+    pub(super) fn for_resume(core: &'a Rc<Core>, head: CommandHead, caller: &'a CancellationToken) -> Self {
+        let began = Instant::now();
+        let give_up = began + core.config.max_outage;
+        Self { core, head, lost: None, caller, began, give_up, hurried: false, tries: 0, refused: None }
+    }
+
+    pub(super) async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
         &mut self,
         request: impl Fn() -> F,
     ) -> Result<T, Failure> {
@@ -102,8 +110,7 @@ impl<'a> Retry<'a> {
                     return Ok(answer);
                 }
                 Ok(Err(failure)) => failure,
-                Err(_) if !self.core.health.has_answered() => return Err(self.never_answered()),
-                Err(_) => return Err(self.unknown("no answer came in time")),
+                Err(_) => return Err(self.given_up(&"no answer came in time")),
             };
             if self.is_to_be_believed(&failure) {
                 return Err(self.refused(failure));
@@ -111,11 +118,7 @@ impl<'a> Retry<'a> {
             // A step is held up meanwhile, and somebody may give it up.
             let wait = WAITS.after(self.tries, &failure, fastrand::f64()).min(WAITS.longest);
             if Instant::now() + wait > self.give_up() {
-                return Err(if self.core.health.has_answered() {
-                    self.unknown(&failure)
-                } else {
-                    self.never_answered()
-                });
+                return Err(self.given_up(&failure));
             }
             actix_rt::time::sleep(wait).await;
             self.tries += 1;
@@ -137,18 +140,28 @@ impl<'a> Retry<'a> {
     /// Until when to try. A server that has answered before is given the whole time; one from which nothing but silence
     /// or server errors ever came has most likely not started the command either.
     fn give_up(&self) -> Instant {
-        if self.core.health.has_answered() { self.give_up } else { self.give_up.min(self.began + NEVER_ANSWERED) }
+        match self.lost {
+            Some(_) if !self.core.health.has_answered() => self.give_up.min(self.began + NEVER_ANSWERED),
+            _ => self.give_up,
+        }
     }
 
-    /// The start's own failure, where the server has never answered anything.
-    fn never_answered(&self) -> Failure {
-        let kind = match &self.lost.kind {
+    /// What is said when the time is over: the start's own failure, where the server has never answered anything.
+    fn given_up(&self, failure: &(impl fmt::Display + ?Sized)) -> Failure {
+        match self.lost {
+            Some(lost) if !self.core.health.has_answered() => Self::never_answered(lost),
+            _ => self.unknown(failure),
+        }
+    }
+
+    fn never_answered(lost: &Failure) -> Failure {
+        let kind = match &lost.kind {
             ErrorKind::Deadline { .. } => {
-                ErrorKind::Unreachable { reason: format!("{}; the server has never answered anything", self.lost.kind) }
+                ErrorKind::Unreachable { reason: format!("{}; the server has never answered anything", lost.kind) }
             }
             kind => kind.clone(),
         };
-        Failure { kind, effect: self.lost.effect }
+        Failure { kind, effect: lost.effect }
     }
 
     fn hurry_if_abandoned(&mut self) {
@@ -160,17 +173,22 @@ impl<'a> Retry<'a> {
 
     /// What answers has answered, but not as the agent server that the command was sent to.
     fn refused(&self, failure: Failure) -> Failure {
-        match (&self.lost.kind, &failure.kind) {
+        match (self.lost.map(|lost| (lost, &lost.kind)), &failure.kind) {
             // It did not understand the start either: it is no agent server, and says so.
-            (ErrorKind::Protocol { cut_short: false, .. }, ErrorKind::Protocol { .. } | ErrorKind::Gone { .. }) => {
-                self.lost.clone()
-            }
+            (
+                Some((lost, ErrorKind::Protocol { cut_short: false, .. })),
+                ErrorKind::Protocol { .. } | ErrorKind::Gone { .. },
+            ) => lost.clone(),
             _ => self.unknown(&failure),
         }
     }
 
-    fn unknown(&self, failure: &(impl fmt::Display + ?Sized)) -> Failure {
-        let reason = format!("the answer to its start was lost ({}), and looking for it failed ({failure})", self.lost);
+    pub(super) fn unknown(&self, failure: &(impl fmt::Display + ?Sized)) -> Failure {
+        let why = match self.lost {
+            Some(lost) => format!("the answer to its start was lost ({lost})"),
+            None => "it may have been started before".to_owned(),
+        };
+        let reason = format!("{why}, and looking for it failed ({failure})");
         let process_id = Some(self.head.id());
         Failure::maybe_sent(ErrorKind::OutcomeUnknown { reason, command_id: None, process_id })
     }

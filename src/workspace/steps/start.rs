@@ -5,7 +5,9 @@ use std::{
 
 use super::{
     private::PrivateFolder,
+    process_ids::{MAX_SENDS, ProcessIds},
     recover::{Recovered, recover},
+    resume::{Resumed, adopt, resume},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,15 +28,17 @@ const NO_TIMEOUT: i64 = i32::MAX as i64;
 /// How much later than the runtime the server ends a command whose time is up.
 const BACKSTOP: i64 = 1;
 
-/// How often a command whose start got lost is sent again.
-const MAX_SENDS: u32 = 5;
-
 /// How long a server that is too busy is asked again.
 const BUSY_PATIENCE: Duration = Duration::from_secs(60);
 const BUSY_WAIT: Duration = Duration::from_millis(500);
 
 /// Refuses what cannot work before anything is sent.
 pub(super) fn check(command: &ExecuteCommand) -> Result<(), Failure> {
+    if command.resume && command.process_id.is_none() {
+        return Err(Failure::invalid(
+            "a command without a `process_id` cannot be resumed: give the one that it was started with",
+        ));
+    }
     if command.command.contains('\0') {
         return Err(Failure::invalid("the command contains a NUL character, which no shell takes: remove it"));
     }
@@ -71,7 +75,9 @@ fn check_variable(name: &str, has_nul: bool) -> Result<(), Failure> {
 /// A command with everything that it needs in place, ready to be started.
 pub(super) struct Prepared {
     pub(super) command: ExecuteCommand,
+    /// Made when the command is about to be sent.
     folder: Option<PrivateFolder>,
+    ids: ProcessIds,
 }
 
 impl Prepared {
@@ -83,12 +89,59 @@ impl Prepared {
         check(&command)?;
         // The length of the text is known before the private folder is made, but for the folder's name.
         check_length(core, &text(core, &command, "", CommandHead::new(EventId::random())))?;
-        let folder = PrivateFolder::for_command(core, &command, caller).await?;
-        Ok(Self { command, folder })
+        let ids = ProcessIds::new(command.process_id.unwrap_or_else(EventId::random));
+        let mut prepared = Self { command, folder: None, ids };
+        if !prepared.command.resume {
+            prepared.make_folder(core, caller).await?;
+        }
+        Ok(prepared)
+    }
+
+    async fn make_folder(&mut self, core: &Rc<Core>, caller: &CancellationToken) -> Result<(), Failure> {
+        if self.folder.is_none() {
+            self.folder = PrivateFolder::for_command(core, &self.command, caller).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the command over that is known to have been started, or that may have been where it says so, or starts it.
+    /// Returns whether it was taken over.
+    pub(super) async fn resume_or_start(
+        &mut self,
+        core: &Rc<Core>,
+        known: Option<EventId>,
+        caller: &CancellationToken,
+    ) -> Result<(Started, bool), Failure> {
+        if let Some(command_id) = known {
+            return Ok((adopt(core, self.ids, command_id, caller).await?, true));
+        }
+        if self.command.resume
+            && let Some(started) = self.resume(core, caller).await?
+        {
+            return Ok((started, true));
+        }
+        Ok((self.start(core, caller).await?, false))
+    }
+
+    /// Takes the command over that another process may have started; `None` when none has, and never will.
+    async fn resume(&mut self, core: &Rc<Core>, caller: &CancellationToken) -> Result<Option<Started>, Failure> {
+        match resume(core, self.ids, caller).await? {
+            Resumed::Found(started) => Ok(Some(started)),
+            Resumed::NeverStarted(ids) => {
+                self.ids = ids;
+                self.command.resume = false;
+                if caller.is_cancelled() {
+                    let reason = "the caller gave up, and it had not been started before".to_owned();
+                    return Err(Failure::not_sent(ErrorKind::Stopped { reason }));
+                }
+                self.make_folder(core, caller).await?;
+                Ok(None)
+            }
+        }
     }
 
     /// Starts the command exactly once, whatever happens to the requests.
-    pub(super) async fn start(&self, core: &Rc<Core>, caller: &CancellationToken) -> Result<Started, Failure> {
+    async fn start(&mut self, core: &Rc<Core>, caller: &CancellationToken) -> Result<Started, Failure> {
         let result = self.send_until_known(core, caller).await;
         if let (Err(failure), Some(folder)) = (&result, &self.folder)
             && failure.effect == Effect::NotSent
@@ -109,12 +162,12 @@ impl Prepared {
         }
     }
 
-    async fn send_until_known(&self, core: &Rc<Core>, caller: &CancellationToken) -> Result<Started, Failure> {
+    async fn send_until_known(&mut self, core: &Rc<Core>, caller: &CancellationToken) -> Result<Started, Failure> {
         let prelude = self.folder.as_ref().map(PrivateFolder::prelude).unwrap_or_default();
         let mut sends = 0;
         loop {
             sends += 1;
-            let head = CommandHead::new(EventId::random());
+            let head = CommandHead::new(self.ids.next());
             let text = text(core, &self.command, &prelude, head);
             check_length(core, &text)?;
             let asked = Instant::now();

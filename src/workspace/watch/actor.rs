@@ -132,6 +132,8 @@ pub(crate) struct Watching {
     pub(crate) outlives: bool,
     /// For a command that was started before, from which bytes of its streams on the output is wanted.
     pub(crate) from: Option<[u64; 2]>,
+    /// How many bytes of its streams the follower has got already.
+    pub(crate) told: [u64; 2],
 }
 
 /// Output events of this command, or the word that there are no more for now.
@@ -184,7 +186,7 @@ impl CommandWatch {
         let sink = Sink::new(spec.max_output, watching.events, watching.follow_output);
         let rest = Rc::new(Cell::new(None));
         let watch = Self {
-            sink: sink.from(watching.from.unwrap_or_default()),
+            sink: sink.from(watching.from.unwrap_or_default()).told(watching.told),
             key,
             attached,
             outlives: watching.outlives,
@@ -447,6 +449,7 @@ impl CommandWatch {
         let by_itself = self.ended_by_itself();
         self.settled.by_itself.set(by_itself);
         let why = self.ending.map(|ending| ending.why).filter(|_| !by_itself);
+        let why = why.or_else(|| self.was_timed_out(raw_exit_code).then_some(Why::TimedOut));
         let (stdout, stderr) = self.sink.finish();
         let result = CommandResult {
             command: std::mem::take(&mut self.spec.command),
@@ -485,6 +488,15 @@ impl CommandWatch {
             _ => left_alone,
         };
         !took.is_negative() && took.unsigned_abs() <= allowed
+    }
+
+    /// Whether the server ended the command because its time was up, while nobody watched it.
+    fn was_timed_out(&self, raw_exit_code: Option<i32>) -> bool {
+        let (Some(ended), Some(timeout)) = (self.assembly.ended_at(), self.spec.timeout) else { return false };
+        let took = ended.duration_since(self.started.server_time);
+        self.attached
+            && raw_exit_code.is_some_and(|code| code < 0)
+            && Duration::try_from(took).is_ok_and(|took| took >= timeout)
     }
 
     fn settle(&mut self, result: Result<CommandResult, Failure>, ctx: &mut Context<Self>) {

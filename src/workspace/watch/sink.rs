@@ -73,6 +73,15 @@ impl Sink {
         self
     }
 
+    /// Sends the follower nothing of what comes before these bytes of the streams.
+    pub(super) fn told(mut self, told: [u64; 2]) -> Self {
+        for (delivered, told) in self.delivered.0.iter().zip(told) {
+            delivered.set(told);
+        }
+        self.skip = told;
+        self
+    }
+
     /// Forgets all output, which will come again from the beginning. What the follower has got is not sent again.
     pub(super) fn begin_again(&mut self) {
         (self.stdout, self.stderr) = (Collector::new(self.bound), Collector::new(self.bound));

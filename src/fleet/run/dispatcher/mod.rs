@@ -106,11 +106,19 @@ pub(super) enum Action {
 
 /// What a target has behind it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Tries {
+pub(super) struct Tries {
     attempts: u32,
     reruns: u32,
     transport: u32,
     last: Option<Outcome>,
+}
+
+impl Tries {
+    /// What a target has behind it that was carried on by an earlier process: so many attempts were begun, and so many of these
+    /// ended with a command that failed, or for want of a workspace that could be used.
+    pub(super) const fn before(attempts: u32, failed: u32, unusable: u32, last: Option<Outcome>) -> Self {
+        Self { attempts, reruns: failed, transport: unusable, last }
+    }
 }
 
 #[derive(Debug)]
@@ -134,6 +142,8 @@ pub(super) struct Dispatcher {
     seats: Seats,
     /// Where each target may run.
     at: Vec<At>,
+    /// Where targets may run for which only one seat will do until their attempt has ended.
+    home: HashMap<TargetNo, At>,
     running: HashMap<TargetNo, Running>,
     /// Of those that wait for another attempt.
     tries: HashMap<TargetNo, Tries>,
@@ -156,6 +166,7 @@ impl Dispatcher {
             seats: Seats::new(rules.per_host, rules.per_label),
             rules,
             at: Vec::new(),
+            home: HashMap::new(),
             running: HashMap::new(),
             tries: HashMap::new(),
             resting: BTreeSet::new(),
@@ -199,6 +210,39 @@ impl Dispatcher {
         self.at.push(at);
         self.seats.wait(target, at);
         target
+    }
+
+    /// Counts a target that ended before the first input.
+    pub(super) fn restore_ended(&mut self, target: TargetNo, outcome: Outcome, attempts: u32) {
+        self.seats.forget(target, self.at[target]);
+        self.count(outcome, attempts);
+    }
+
+    /// Lets a target wait for another attempt that has these behind it.
+    pub(super) fn restore_waiting(&mut self, target: TargetNo, tries: Tries) {
+        self.tries.insert(target, tries);
+    }
+
+    /// Goes on with the last attempt at a target, on the workspace where it had begun and on no other: at once, or when that
+    /// is free.
+    pub(super) fn restore_running(&mut self, target: TargetNo, seat: SeatNo, mut tries: Tries) -> Option<Action> {
+        self.seats.forget(target, self.at[target]);
+        self.home.insert(target, std::mem::replace(&mut self.at[target], At::Seat(seat)));
+        if self.seats.state(seat) != State::Free {
+            tries.attempts -= 1;
+            self.tries.insert(target, tries);
+            self.seats.wait(target, At::Seat(seat));
+            return None;
+        }
+        self.seats.set(seat, State::Busy);
+        self.seats.enter(seat);
+        self.running.insert(target, Running { seat, tries, then: None });
+        Some(Action::Start { target, seat, attempt: tries.attempts })
+    }
+
+    /// Lets nothing begin any more, as was said before.
+    pub(super) fn restore_cancelled(&mut self, reason: CancelReason) {
+        self.cancelled = Some(reason);
     }
 
     /// Takes in what happened at `now`, and says what to do.
@@ -293,6 +337,9 @@ impl Dispatcher {
     ) {
         let Some(running) = self.running.get(&target).filter(|running| running.then.is_none()) else { return };
         let (seat, mut tries) = (running.seat, running.tries);
+        if let Some(home) = self.home.remove(&target) {
+            self.at[target] = home;
+        }
         let rest = match again {
             Again::Transport { after } => Some(now + after),
             Again::No | Again::Command => None,

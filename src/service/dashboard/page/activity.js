@@ -52,7 +52,7 @@ export class Activity {
   }
 
   run(record) {
-    this.#put(run(record, this.#items.get(record.id)));
+    this.#put(run(record));
   }
 
   /** What has been opened, to show which one it is. */
@@ -102,9 +102,9 @@ export class Activity {
     badge.textContent = label(item);
     text.textContent = item.text;
     const took = item.ended ? duration(Date.parse(item.ended) - Date.parse(item.created)) : null;
-    const where = item.kind === "run" ? (item.progress ? progressText(item.progress) : "run") : item.where;
+    const where = item.kind === "run" ? progressText(item.progress) : item.where;
     meta.textContent = [where, took, ago(item.created)].filter(Boolean).join(" · ");
-    bar.hidden = item.kind !== "run" || !item.progress;
+    bar.hidden = item.kind !== "run";
     if (!bar.hidden) drawProgress(bar, item.progress);
     button.setAttribute("aria-current", String(item.id === this.#open));
     return row;

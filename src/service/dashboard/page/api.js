@@ -73,7 +73,7 @@ export async function list(path, name, most = Infinity) {
   let next = null;
   do {
     const query = new URLSearchParams({ limit: String(Math.min(most - items.length, 1000)) });
-    if (next !== null) query.set("after", next);
+    if (next !== null) query.set("cursor", next);
     const page = await get(`${path}${path.includes("?") ? "&" : "?"}${query}`);
     items.push(...(page[name] ?? []));
     next = page.next ?? null;

@@ -29,7 +29,7 @@ export class Output {
     $("output-text").addEventListener("keydown", ({ key }) => ["ArrowUp", "PageUp", "Home"].includes(key) && this.#follow(false));
     activity.changed.on((item) => {
       if (item.id !== this.#item?.id) return;
-      this.#item = { ...item, text: item.text || this.#item.text };
+      this.#item = item;
       this.#draw();
     });
     setInterval(() => this.#item?.isRunning && this.#draw(), 500);

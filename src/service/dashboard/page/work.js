@@ -18,24 +18,19 @@ export function command(record) {
   };
 }
 
-/** A run as lists, answers and events tell of it; what is not told now stays as it was before. */
-export function run(record, before = {}) {
+/** A run as lists, answers and events tell of it. */
+export function run(record) {
   const isRunning = record.state !== "finished";
   return {
     kind: "run",
     id: record.id,
-    text: record.spec ? workText(record.spec.work) : (record.what ?? before.text ?? ""),
+    text: record.description,
     isRunning,
     state: isRunning ? (record.cancelled ? "cancelling" : "running") : runOutcome(record.summary),
-    created: record.created ?? before.created,
+    created: record.created,
     ended: record.ended ?? null,
-    progress: progressOf(record) ?? before.progress ?? null,
+    progress: { ...record.progress, total: record.progress.targets },
   };
-}
-
-function progressOf({ summary, progress }) {
-  if (summary) return { total: summary.total, running: 0, outcomes: summary.outcomes };
-  return progress ? { ...progress, total: progress.targets ?? progress.total } : null;
 }
 
 /** How a run ended as a whole. */
@@ -43,14 +38,6 @@ function runOutcome(summary) {
   if (!summary) return "finished";
   if (summary.cancelled) return "cancelled";
   return (summary.outcomes.succeeded ?? 0) === summary.total ? "succeeded" : "failed";
-}
-
-function workText(work) {
-  const steps = work?.each?.steps ?? work?.jobs?.[0]?.steps ?? [];
-  const first = steps[0]?.operation;
-  const text = first?.execute?.command ?? (typeof first === "string" ? first : Object.keys(first ?? {})[0]) ?? "run";
-  const more = work?.jobs ? ` (${work.jobs.length} jobs)` : steps.length > 1 ? ` (${steps.length} steps)` : "";
-  return text + more;
 }
 
 /** The words for how something does: the exit code says more than that it failed. */

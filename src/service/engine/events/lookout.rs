@@ -15,7 +15,11 @@ use super::{
 use crate::{
     HealthState, Selector,
     fleet::{FleetStatus, WorkspaceInfo},
-    service::{engine::Engine, store::CommandState},
+    protocol::EventId,
+    service::{
+        engine::{Engine, RunCounts, lock},
+        store::{CommandState, RunRecord},
+    },
 };
 
 /// How often what commands and runs did is told.
@@ -35,8 +39,17 @@ const BATCH: usize = 500;
 struct Lookout {
     known: HashMap<String, WorkspaceInfo>,
     last: Option<(Instant, FleetStatus)>,
+    /// How far the runs were that went on.
+    runs: HashMap<EventId, RunCounts>,
     /// How long commands took to start since the last look.
     starts: Vec<Duration>,
+}
+
+/// What is seen at one look.
+struct Look {
+    workspaces: Vec<WorkspaceInfo>,
+    status: FleetStatus,
+    runs: Vec<(Arc<RunRecord>, RunCounts)>,
 }
 
 /// What changed among the workspaces.
@@ -104,8 +117,10 @@ impl Engine {
         }
     }
 
-    async fn look(&self) -> (Vec<WorkspaceInfo>, FleetStatus) {
-        (self.fleet.list(Selector::all()).await, self.fleet.status().await)
+    async fn look(&self) -> Look {
+        let (workspaces, status) = (self.fleet.list(Selector::all()).await, self.fleet.status().await);
+        let runs = lock(&self.runs).values().map(|run| (run.record(), run.counts())).collect();
+        Look { workspaces, status, runs }
     }
 }
 
@@ -124,7 +139,7 @@ impl FleetEvents {
 
 impl Lookout {
     /// Makes events of what was noted and seen. Returns whether there are any.
-    fn tell(&mut self, events: &FleetEvents, look: Option<(Vec<WorkspaceInfo>, FleetStatus)>) -> bool {
+    fn tell(&mut self, events: &FleetEvents, look: Option<Look>) -> bool {
         let (notes, is_flooded) = {
             let mut state = events.lock();
             (std::mem::take(&mut state.notes), std::mem::take(&mut state.is_flooded))
@@ -133,12 +148,13 @@ impl Lookout {
         let mut told = Told(Vec::new());
         self.tell_notes(&notes, &mut told);
         let is_first = self.last.is_none();
-        if let Some((list, status)) = look {
+        if let Some(Look { workspaces, status, runs }) = look {
             if is_first {
-                self.known = list.into_iter().map(|info| (info.name.clone(), info)).collect();
+                self.known = workspaces.into_iter().map(|info| (info.name.clone(), info)).collect();
             } else {
-                self.tell_workspaces(list, &mut told);
+                self.tell_workspaces(workspaces, &mut told);
             }
+            self.tell_runs(runs, &mut told);
             self.tell_stats(&status, &mut told);
             self.last = Some((Instant::now(), status));
         }
@@ -163,8 +179,18 @@ impl Lookout {
                     }
                     told.push("command", &CommandTold::from(&**record));
                 }
-                Note::Run(record) => told.push("run", &RunTold::from(&**record)),
+                Note::Run(record, counts) => told.push("run", &RunTold::new(record, counts)),
             }
+        }
+    }
+
+    fn tell_runs(&mut self, runs: Vec<(Arc<RunRecord>, RunCounts)>, told: &mut Told) {
+        let before = std::mem::take(&mut self.runs);
+        for (record, counts) in runs {
+            if before.get(&record.id) != Some(&counts) {
+                told.push("run", &RunTold::new(&record, &counts));
+            }
+            self.runs.insert(record.id, counts);
         }
     }
 

@@ -18,6 +18,7 @@ use tokio::{sync::watch, time::Instant};
 pub(crate) use reader::{FleetReader, Place};
 
 use self::{note::Note, ring::Ring};
+use super::RunCounts;
 use crate::service::store::{CommandRecord, RunRecord};
 
 /// How many notes are kept between two looks; with more than these everybody is told that something is missed.
@@ -58,9 +59,9 @@ impl FleetEvents {
         self.note(|| Note::Command(Arc::clone(record)));
     }
 
-    /// Notes that a run began or ended.
-    pub(super) fn run(&self, record: &Arc<RunRecord>) {
-        self.note(|| Note::Run(Arc::clone(record)));
+    /// Notes that a run began, or has got into another state, and how far it is.
+    pub(super) fn run(&self, record: &Arc<RunRecord>, counts: RunCounts) {
+        self.note(|| Note::Run(Arc::clone(record), counts));
     }
 
     fn note(&self, note: impl FnOnce() -> Note) {

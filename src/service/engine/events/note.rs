@@ -7,7 +7,10 @@ use crate::{
     Outcome,
     fleet::RunSummary,
     protocol::EventId,
-    service::store::{CommandRecord, CommandState, RunRecord, RunState},
+    service::{
+        engine::RunCounts,
+        store::{CommandRecord, CommandState, RunRecord, RunState},
+    },
 };
 
 /// How much of a command's text is told.
@@ -16,7 +19,7 @@ const MAX_TEXT: usize = 300;
 /// Something that a command or a run did.
 pub(super) enum Note {
     Command(Arc<CommandRecord>),
-    Run(Arc<RunRecord>),
+    Run(Arc<RunRecord>, RunCounts),
 }
 
 /// A command as it is told of.
@@ -54,27 +57,32 @@ impl<'a> From<&'a CommandRecord> for CommandTold<'a> {
     }
 }
 
-/// A run as it is told of when it begins and ends.
+/// A run as it is told of.
 #[derive(Serialize)]
 pub(super) struct RunTold<'a> {
     id: EventId,
     state: RunState,
+    /// What it does, in words, cut where they are long.
+    description: String,
     cancelled: bool,
     created: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<Timestamp>,
+    progress: &'a RunCounts,
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<&'a RunSummary>,
 }
 
-impl<'a> From<&'a RunRecord> for RunTold<'a> {
-    fn from(record: &'a RunRecord) -> Self {
+impl<'a> RunTold<'a> {
+    pub(super) fn new(record: &'a RunRecord, progress: &'a RunCounts) -> Self {
         Self {
             id: record.id,
             state: record.state,
+            description: cut(&record.spec.describe()).to_owned(),
             cancelled: record.cancelled,
             created: record.created,
             ended: record.ended,
+            progress,
             summary: record.summary.as_ref(),
         }
     }

@@ -1,0 +1,132 @@
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use crate::{
+    Workspace,
+    service::{
+        StoreError,
+        store::{Change, CommandRecord, CommandState, FrameKind, Log, Table},
+    },
+};
+
+/// How long to wait before something is tried again that the store could not take, at first and at most.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// A command that has not ended yet.
+pub(crate) struct CommandHandle {
+    /// What is known of it, as it is written down.
+    record: watch::Sender<Arc<CommandRecord>>,
+    /// One change of the record after another.
+    changing: Mutex<()>,
+    log: Arc<Log>,
+    /// Where it runs.
+    pub(super) workspace: Workspace,
+    /// Whether it is to be stopped as soon as it has started.
+    pub(super) stop_when_started: AtomicBool,
+    /// Cancelled when a command of an earlier process was found on its workspace, or was not.
+    pub(super) taken_up: CancellationToken,
+    /// Its place among those that may run at once; those of an earlier process may be more.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl CommandHandle {
+    pub(super) fn new(
+        record: CommandRecord,
+        log: Arc<Log>,
+        workspace: Workspace,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self {
+            stop_when_started: AtomicBool::new(record.stop_requested),
+            record: watch::Sender::new(Arc::new(record)),
+            changing: Mutex::new(()),
+            log,
+            workspace,
+            taken_up: CancellationToken::new(),
+            _place: place,
+        }
+    }
+
+    /// What is known of it now.
+    pub(crate) fn record(&self) -> Arc<CommandRecord> {
+        Arc::clone(&self.record.borrow())
+    }
+
+    /// Waits until it is in this state or beyond, and returns what is known then.
+    pub(crate) async fn reached(&self, state: CommandState) -> Arc<CommandRecord> {
+        let mut record = self.record.subscribe();
+        let reached = record.wait_for(|record| record.state >= state).await;
+        // The sender is in the handle itself.
+        reached.map_or_else(|_| self.record(), |record| Arc::clone(&record))
+    }
+
+    /// Its output.
+    pub(crate) const fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    pub(super) fn is_to_be_stopped(&self) -> bool {
+        self.stop_when_started.load(Ordering::SeqCst)
+    }
+}
+
+impl Engine {
+    /// Changes the record of a command, writes it down, and then tells those who wait for it. A store that fails is asked
+    /// again until the service ends: the next one then begins with the record that there is.
+    pub(super) async fn change_command(
+        &self,
+        handle: &CommandHandle,
+        change: impl FnOnce(&mut CommandRecord),
+        with: &[Change],
+    ) {
+        let _one = handle.changing.lock().await;
+        let mut record = CommandRecord::clone(&handle.record());
+        change(&mut record);
+        let what = || self.store.commit([with, &[Table::Commands.put(record.id, &record)]].concat());
+        self.until_stored("the record of a command", what).await;
+        let record = Arc::new(record);
+        self.events.command(&record);
+        handle.record.send_replace(record);
+    }
+
+    /// Adds to a log. The output waits on its workspace while the log cannot take it, and is fetched again by the next
+    /// service when this one ends meanwhile.
+    pub(super) async fn append(&self, log: &Log, kind: FrameKind, payload: Bytes) -> bool {
+        self.until_stored("a log", || std::future::ready(log.append(kind, payload.clone()).map_err(failed))).await
+    }
+
+    /// Repeats something until the store has taken it or the service ends. Returns whether it has.
+    pub(super) async fn until_stored<F: Future<Output = Result<T, StoreError>>, T>(
+        &self,
+        what: &str,
+        attempt: impl Fn() -> F,
+    ) -> bool {
+        let mut wait = FIRST_WAIT;
+        loop {
+            match attempt().await {
+                Ok(_) => return true,
+                Err(error) => log::error!("{what} cannot be written, and is tried again in {wait:?}: {error}"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => wait = (2 * wait).min(LONGEST_WAIT),
+                () = self.ending.cancelled() => return attempt().await.is_ok(),
+            }
+        }
+    }
+}
+
+fn failed(error: io::Error) -> StoreError {
+    StoreError::Database(error.to_string())
+}
