@@ -2,5 +2,9 @@
 
 #[path = "../support/agent.rs"]
 mod agent;
+mod browser;
+mod dashboard;
+mod follower;
+mod readers;
 mod scene;
 mod slice;
