@@ -10,6 +10,7 @@ use std::{
 };
 
 use actix_codec::Framed;
+use actix_http::ws::Item;
 use awc::{
     BoxedSocket,
     ws::{Codec, Frame, Message},
@@ -149,11 +150,11 @@ impl Browser {
         loop {
             let text = match self.socket.next().await.expect("the browser is there").unwrap() {
                 Frame::Text(text) => text,
-                Frame::Continuation(awc::ws::Item::FirstText(part) | awc::ws::Item::Continue(part)) => {
+                Frame::Continuation(Item::FirstText(part) | Item::Continue(part)) => {
                     parts.extend_from_slice(&part);
                     continue;
                 }
-                Frame::Continuation(awc::ws::Item::Last(part)) => {
+                Frame::Continuation(Item::Last(part)) => {
                     parts.extend_from_slice(&part);
                     std::mem::take(&mut parts).into()
                 }

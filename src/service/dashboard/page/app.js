@@ -13,6 +13,8 @@ import { theme } from "./theme.js";
 import { $, count, el, toast, words } from "./ui.js";
 
 const fleet = new Fleet();
+// Before the grid: it is laid out when there is room for it.
+fleet.changed.on(paintFleet);
 const plots = new Plots($("plots"));
 const grid = new Grid(fleet);
 const activity = new Activity(fleet);
@@ -29,7 +31,6 @@ theme(() => {
   plots.restyle();
 });
 tabs();
-fleet.changed.on(paintFleet);
 grid.opened.on((name, toFront) => {
   details.show(name);
   if (toFront) showTab("details");

@@ -7,6 +7,8 @@ import { $, el, onceAFrame, Signal, words } from "./ui.js";
 const TALLEST = 440;
 /** Room around the cells, for the marks of what is selected. */
 const EDGE = 4;
+/** How much is left of the colour of what is not selected, when something is. */
+const FADED = 0.4;
 
 export class Grid {
   /** Somebody wants to see one workspace: its name. */
@@ -88,17 +90,21 @@ export class Grid {
     const { width, height, isTiles } = this.#layout;
     const { x, y } = place(this.#layout, at);
     const colour = this.#colours[health] || this.#colours.connecting;
+    const isPicked = this.#fleet.selected.has(name);
     const radius = isTiles ? 8 : Math.min(4, width / 5);
     if (isTiles) {
       this.#tile(pen, { x, y, name, health, labels, colour });
     } else {
+      // What is not selected steps back.
+      pen.globalAlpha = isPicked || this.#fleet.selected.size === 0 ? 1 : FADED;
       pen.fillStyle = colour;
       box(pen, x, y, width, height, radius);
       pen.fill();
+      pen.globalAlpha = 1;
       if (width >= 9) mark(pen, health, x, y, width, this.#colours.card);
       if (this.#fleet.busy.has(name)) this.#dot(pen, x + width / 2, y + height / 2, Math.max(1.5, width / 7), this.#colours.card);
     }
-    if (this.#fleet.selected.has(name)) this.#ring(pen, at, this.#colours.accent, width < 14 ? 1.5 : 2, []);
+    if (isPicked && width >= 14) this.#ring(pen, at, isTiles ? this.#colours.accent : this.#colours.text, 2, []);
     else if (at === this.#hover) this.#ring(pen, at, this.#colours.muted, 1, []);
   }
 
@@ -141,7 +147,9 @@ export class Grid {
     pen.strokeStyle = colour;
     pen.lineWidth = thick;
     pen.setLineDash(dash);
-    box(pen, x - 1, y - 1, width + 2, height + 2, isTiles ? 9 : Math.min(5, width / 4));
+    // Around a tile, within a square.
+    const by = isTiles || dash.length > 0 ? 1 : -1;
+    box(pen, x - by, y - by, width + 2 * by, height + 2 * by, isTiles ? 9 : Math.min(5, width / 5));
     pen.stroke();
     pen.setLineDash([]);
   }
