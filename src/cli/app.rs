@@ -40,7 +40,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::SUCCESS });
         }
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    match &cli.command {
+        #[cfg(feature = "service")]
+        Command::Serve(args) => super::serve::log(args.log_format),
+        _ => env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init(),
+    }
     let code = carry_out(cli.command).unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "wsfleet: {error}");
         error.code
@@ -77,7 +81,7 @@ fn carry_out(command: Command) -> Result<u8, CliError> {
         Command::Info(args) => fleet(&args.targets, &args.output, |_| Ok(operation::info())),
         Command::Agent(args) => agent::serve(args),
         #[cfg(feature = "service")]
-        Command::Serve(args) => super::serve::serve(args),
+        Command::Serve(args) => super::serve::serve(*args),
         Command::Completion(args) => Ok(completion::print(&args)),
     }
 }

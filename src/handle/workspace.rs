@@ -210,6 +210,17 @@ impl Workspace {
         self.ask(FileDownload::new(source, destination.as_ref()))
     }
 
+    /// Reads a file of the sandbox piece by piece, at the caller's pace.
+    ///
+    /// # Errors
+    /// When there is no such remote file, or the server does not answer. Later failures come from the stream.
+    pub fn file_read(
+        &self,
+        source: impl Into<String>,
+    ) -> impl Future<Output = Result<FileStream, WorkspaceError>> + Send + 'static {
+        self.ask(FileRead::new(source))
+    }
+
     /// Copies what is in a local directory into one of the sandbox, with names, modes and links.
     ///
     /// # Errors

@@ -2,6 +2,7 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
+use super::HostPattern;
 use crate::WorkspaceConfig;
 
 /// What a service is started with.
@@ -23,8 +24,52 @@ pub struct ServiceConfig {
     pub workspaces_end: bool,
     /// How much may go on at once.
     pub limits: Limits,
+    /// The certificate to serve with. Default: none, and HTTP is spoken in clear text.
+    pub tls: Option<TlsFiles>,
+    /// How many requests a second are taken of one key on average, and as many at once; 0 is no bound. Default: 10,000.
+    pub rate_limit: u32,
+    /// Origins whose pages may use the service, as in `https://fleet.example`; `*` is any. Default: none but its own.
+    pub allow_origins: Vec<String>,
+    /// Names under which a service that listens on a loopback address is reached besides those of this machine, such as that
+    /// of a proxy before it. Default: none.
+    pub server_names: Vec<String>,
+    /// Where workspaces may be that are added over the API. Default: anywhere but at link-local addresses.
+    pub allow_hosts: Vec<HostPattern>,
+    /// How many connections may be open at once; more wait. Default: 10,000.
+    pub max_connections: usize,
+    /// How long the service goes on after it was told to end, with `/ready` saying that it does, so that whoever sends it
+    /// requests sees that. Default: 0.
+    pub drain_delay: Duration,
+    /// How long requests that go on may then take to end. Default: 10 s.
+    pub drain_timeout: Duration,
     /// How long what has ended is kept.
     pub retention: Retention,
+}
+
+/// A certificate and its key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsFiles {
+    /// The certificate, with those between it and its authority behind it.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+impl TlsFiles {
+    /// These files.
+    #[must_use]
+    pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { certificate: certificate.into(), key: key.into() }
+    }
+}
+
+/// A text that holds no keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} is no key: {reason}; write NAME:ACCESS:KEY, with read-only or full as ACCESS")]
+pub struct InvalidKeys {
+    line: usize,
+    reason: &'static str,
 }
 
 /// How long commands and runs that have ended are kept, with their output and events. The oldest are removed first.
@@ -71,6 +116,9 @@ pub struct ApiKey {
     pub access: Access,
 }
 
+/// The fewest characters of a key: a shorter one is guessed.
+const SHORTEST_KEY: usize = 16;
+
 /// What a key allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Access {
@@ -86,6 +134,37 @@ impl ApiKey {
     pub fn new(name: impl Into<String>, secret: impl Into<SecretString>, access: Access) -> Self {
         Self { name: name.into(), secret: secret.into(), access }
     }
+
+    /// The keys of a text: one a line, as `NAME:ACCESS:KEY`. Empty lines and those that begin with `#` are passed over.
+    ///
+    /// # Errors
+    /// A line is no key, the key is shorter than 16 characters, or a name is there twice.
+    pub fn read(text: &str) -> Result<Vec<Self>, InvalidKeys> {
+        let mut keys: Vec<Self> = Vec::new();
+        for (index, line) in text.lines().map(str::trim).enumerate() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let wrong = |reason| InvalidKeys { line: index + 1, reason };
+            let mut parts = line.splitn(3, ':');
+            let (Some(name), Some(access), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+                return Err(wrong("it has not three parts"));
+            };
+            let access = match access {
+                "read-only" => Access::ReadOnly,
+                "full" => Access::Full,
+                _ => return Err(wrong("its access is neither read-only nor full")),
+            };
+            if name.is_empty() || keys.iter().any(|other| other.name == name) {
+                return Err(wrong("its name is empty or there already"));
+            }
+            if key.len() < SHORTEST_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(wrong("a key has 16 or more visible ASCII characters and no space"));
+            }
+            keys.push(Self::new(name, key, access));
+        }
+        Ok(keys)
+    }
 }
 
 impl ServiceConfig {
@@ -100,6 +179,14 @@ impl ServiceConfig {
             workspaces: Vec::new(),
             workspaces_end: false,
             limits: Limits::default(),
+            tls: None,
+            rate_limit: 10_000,
+            allow_origins: Vec::new(),
+            server_names: Vec::new(),
+            allow_hosts: Vec::new(),
+            max_connections: 10_000,
+            drain_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(10),
             retention: Retention::default(),
         }
     }
@@ -130,5 +217,22 @@ impl ServiceConfig {
     pub fn with_workspace(mut self, workspace: WorkspaceConfig) -> Self {
         self.workspaces.push(workspace);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_one_a_line() {
+        let text = "# keys\nci:full:0123456789abcdef:x\n\n board:read-only:fedcba9876543210 \n";
+        let keys = ApiKey::read(text).unwrap();
+        let shown: Vec<_> = keys.iter().map(|key| (key.name.as_str(), key.access)).collect();
+        assert_eq!(shown, [("ci", Access::Full), ("board", Access::ReadOnly)]);
+        for wrong in ["a", "a:full", "a:some:0123456789abcdef", ":full:0123456789abcdef", "a:full:short"] {
+            assert_eq!(ApiKey::read(&format!("\n{wrong}")).unwrap_err().line, 2, "{wrong}");
+        }
+        assert!(ApiKey::read("a:full:0123456789abcdef\na:full:0123456789abcdef").is_err());
     }
 }

@@ -1,4 +1,4 @@
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use super::StoreError;
 use crate::WorkspaceError;
@@ -31,6 +31,14 @@ pub enum ServiceError {
     OpenToOthers {
         /// The address.
         address: SocketAddr,
+    },
+    /// A certificate or its key cannot be used.
+    #[error("TLS: {}: {reason}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// The store cannot be used.
     #[error(transparent)]

@@ -17,11 +17,15 @@ mod config;
 mod dashboard;
 mod engine;
 mod error;
+mod hosts;
 mod http;
+mod metrics;
+mod schemas;
 mod server;
 mod store;
 
-pub use config::{Access, ApiKey, Limits, Retention, ServiceConfig};
+pub use config::{Access, ApiKey, InvalidKeys, Limits, Retention, ServiceConfig, TlsFiles};
 pub use error::ServiceError;
+pub use hosts::{HostPattern, InvalidHostPattern};
 pub use server::{Service, ServiceHandle};
 pub use store::StoreError;

@@ -97,6 +97,7 @@ macro_rules! step {
 
 step!(FileUpload, steps::upload::upload);
 step!(FileDownload, steps::file::download);
+step!(FileRead, steps::read::read);
 step!(DirectoryUpload, steps::directory::upload);
 step!(DirectoryDownload, steps::directory::download);
 step!(GitChanges, steps::git::changes);

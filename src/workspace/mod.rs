@@ -46,6 +46,8 @@ pub use keepalive::Keepalive;
 pub use push::Push;
 pub use result::{CommandResult, FileOperationResult};
 pub(crate) use result::{millis, optional_millis};
+#[cfg(feature = "service")]
+pub(crate) use shell::quote;
 pub use snapshot::Snapshot;
 pub use stream::OutputStream;
 pub(crate) use supervision::{CommandEnd, Exit, Guarded, Limits, Restarts};

@@ -1,6 +1,7 @@
 //! Runs, jobs and leases over real sockets, against the embedded agent server.
 #![cfg(feature = "agent")]
 
+mod gone_on;
 mod jobs;
 mod killed;
 mod leases;

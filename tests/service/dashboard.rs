@@ -85,7 +85,8 @@ async fn a_key_is_asked_for_and_one_that_may_only_look_offers_nothing_else() {
     let config = ServiceConfig::new(state.path())
         .with_key(ApiKey::new("ops", "key-of-ops", Access::Full))
         .with_key(ApiKey::new("watch", "key-to-look", Access::ReadOnly));
-    let service = Service::start(config).unwrap();
+    // It waits until the service is there, which the thread of the browser must not.
+    let service = tokio::task::spawn_blocking(|| Service::start(config).unwrap()).await.unwrap();
     browser.open(&service.url()).await;
     browser.until("document.querySelector('#key').open").await;
     browser.write("#key-input", "wrong").await;

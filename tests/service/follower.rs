@@ -47,10 +47,15 @@ impl Follower {
         Self::ask(stream, path, None).await
     }
 
+    /// Lets the socket take as much ahead of its reader as others do.
+    pub(crate) fn widen(&self) {
+        rustix::net::sockopt::set_socket_recv_buffer_size(&self.stream, 4 << 20).unwrap();
+    }
+
     async fn ask(mut stream: TcpStream, path: &str, after: Option<&str>) -> Self {
         let after = after.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
         // In this version the end of the body is that of the connection, and nothing is between its pieces.
-        let request = format!("GET {path} HTTP/1.0\r\nHost: test\r\n{after}\r\n");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{after}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         Self { stream, buffer: Vec::new() }
     }

@@ -3,8 +3,16 @@
 #[path = "../support/agent.rs"]
 mod agent;
 mod browser;
+mod client;
 mod dashboard;
+mod durable;
 mod follower;
+mod http;
+mod idempotency;
+mod operations;
 mod readers;
+mod rest;
+mod runs;
 mod scene;
+mod security;
 mod slice;

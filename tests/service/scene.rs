@@ -48,7 +48,17 @@ impl Served {
 
     /// Ends it as a system does that wants it to end, and returns its exit code.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
+        self.tell_to_end();
+        self.wait_for_end()
+    }
+
+    /// Tells it to end, and does not wait for that.
+    pub(crate) fn tell_to_end(&self) {
         kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
+    }
+
+    /// Waits until it has ended, and returns its exit code.
+    pub(crate) fn wait_for_end(&mut self) -> Option<i32> {
         self.process.wait().unwrap().code()
     }
 

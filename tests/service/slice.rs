@@ -24,7 +24,7 @@ async fn a_command_is_started_followed_and_known_after_a_crash() {
     let ended = service.get(&path).await;
     assert_eq!((&ended["state"], &ended["result"]["exit_code"]), (&json!("finished"), &json!(3)), "{ended}");
     let (status, problem) = service.ask(Method::POST, "/v1/workspaces", Some(&workspace)).await;
-    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "the workspace is there again: {problem}");
+    assert_eq!(status, StatusCode::CONFLICT, "the workspace is there again: {problem}");
     let records = std::fs::read(service.state().join("records.redb")).unwrap();
     assert!(!records.windows(19).any(|text| text == b"secret-of-the-agent"), "the key is in the store");
     assert_eq!(service.terminate(), Some(0));

@@ -14,7 +14,13 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts one whose commands run in `root`, and which accepts these keys, or everybody where there are none.
     pub(crate) fn start(root: &Path, keys: &[&str]) -> Self {
-        Self::begin(Command::new(env!("CARGO_BIN_EXE_wsfleet")), root, keys)
+        Self::begin(Command::new(env!("CARGO_BIN_EXE_wsfleet")), root, 0, keys)
+    }
+
+    /// Starts one on this port.
+    #[allow(dead_code)]
+    pub(crate) fn start_at(root: &Path, port: u16, keys: &[&str]) -> Self {
+        Self::begin(Command::new(env!("CARGO_BIN_EXE_wsfleet")), root, port, keys)
     }
 
     /// Starts one that gets, with its commands, only the time that nobody else wants.
@@ -22,11 +28,11 @@ impl Agent {
     pub(crate) fn start_nice(root: &Path) -> Self {
         let mut command = Command::new("nice");
         command.args(["-n", "19", env!("CARGO_BIN_EXE_wsfleet")]);
-        Self::begin(command, root, &[])
+        Self::begin(command, root, 0, &[])
     }
 
-    fn begin(mut command: Command, root: &Path, keys: &[&str]) -> Self {
-        command.args(["agent", "--port", "0", "--root"]).arg(root);
+    fn begin(mut command: Command, root: &Path, port: u16, keys: &[&str]) -> Self {
+        command.args(["agent", "--port", &port.to_string(), "--root"]).arg(root);
         command.env_remove("SESSION_API_KEY");
         for (number, key) in keys.iter().enumerate() {
             command.env(format!("OH_SESSION_API_KEYS_{number}"), key);

@@ -22,7 +22,7 @@ pub(super) use operations::{ChangesArgs, DiffArgs, DownloadArgs, PlainArgs, Uplo
 pub(super) use output::{ColorWhen, OutputArgs, ProgressKind, RunOutputArgs};
 pub(super) use run::{PolicyArgs, RunArgs};
 #[cfg(feature = "service")]
-pub(super) use serve::ServeArgs;
+pub(super) use serve::{LogFormat, ServeArgs};
 pub(super) use targets::TargetArgs;
 pub(super) use values::{HeaderArg, SecretVariable, Variable};
 
@@ -94,7 +94,7 @@ pub(super) enum Command {
     /// It prints its address when it is ready and ends on SIGTERM or SIGINT. What runs on the workspaces then runs on, and is
     /// taken up by the next service with the same state directory.
     #[cfg(feature = "service")]
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Print a script that completes command lines in a shell
     ///
     /// For bash: source <(wsfleet completion bash). For zsh: put the output of wsfleet completion zsh into a file _wsfleet

@@ -1,6 +1,8 @@
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+
+use crate::service::HostPattern;
 
 use super::{duration::parse_duration, output::parse_size};
 
@@ -22,11 +24,11 @@ pub(in crate::cli) struct ServeArgs {
     pub(in crate::cli) state_dir: Option<PathBuf>,
 
     /// How many commands may run at once, those of runs left aside; more are refused
-    #[arg(long, value_name = "N", default_value = "4096")]
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one, help_heading = LIMITS)]
     pub(in crate::cli) max_commands: usize,
 
     /// How many runs may go on at once; more are refused
-    #[arg(long, value_name = "N", default_value = "256")]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one, help_heading = LIMITS)]
     pub(in crate::cli) max_runs: usize,
 
     /// How long commands and runs that have ended are kept
@@ -40,4 +42,75 @@ pub(in crate::cli) struct ServeArgs {
     /// Add N workspaces with agent servers of this program, which end with it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(in crate::cli) local: Option<u32>,
+
+    /// Ask for one of the keys of this file: one a line, as NAME:ACCESS:KEY, with read-only or full as ACCESS
+    ///
+    /// WSFLEET_SERVICE_KEYS may hold such lines as well. A key has 16 or more visible characters. It is sent as
+    /// Authorization: Bearer KEY or as X-Session-API-Key: KEY.
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    pub(in crate::cli) api_key_file: Option<PathBuf>,
+
+    /// Serve over TLS with the certificate of this PEM file, and those between it and its authority
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = SECURITY)]
+    pub(in crate::cli) tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, as a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = SECURITY)]
+    pub(in crate::cli) tls_key: Option<PathBuf>,
+
+    /// Let workspaces that are added be at these hosts alone, as HOST or HOST:PORT with * for any text; may be repeated
+    ///
+    /// Without it they may be anywhere but at link-local addresses, where clouds tell their machines' secrets.
+    #[arg(long, value_name = "HOST", help_heading = SECURITY)]
+    pub(in crate::cli) allow_host: Vec<HostPattern>,
+
+    /// Let pages of this origin use the service, as in https://fleet.example; may be repeated, * is any
+    #[arg(long, value_name = "ORIGIN", help_heading = SECURITY)]
+    pub(in crate::cli) allow_origin: Vec<String>,
+
+    /// Another name by which a service on a loopback address is reached, such as that of a proxy; may be repeated
+    #[arg(long, value_name = "NAME", help_heading = SECURITY)]
+    pub(in crate::cli) server_name: Vec<String>,
+
+    /// Take so many requests a second of one key on average, and as many at once; 0 is no bound
+    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = LIMITS)]
+    pub(in crate::cli) rate_limit: u32,
+
+    /// Let so many connections be open at once
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = at_least_one, help_heading = LIMITS)]
+    pub(in crate::cli) max_connections: usize,
+
+    /// Go on so long after SIGTERM, with /ready answering 503, before no further request is taken [default: not at all]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = LIMITS)]
+    pub(in crate::cli) drain_delay: Option<Duration>,
+
+    /// Give requests that go on so long to end then
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration, help_heading = LIMITS)]
+    pub(in crate::cli) drain_timeout: Duration,
+
+    /// How log messages are written to stderr
+    ///
+    /// What is written says RUST_LOG; without it, warnings and what commands are started. RUST_LOG=info shows each request.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    pub(in crate::cli) log_format: LogFormat,
+}
+
+/// How log messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum LogFormat {
+    /// As lines for people
+    Text,
+    /// As JSON Lines
+    Json,
+}
+
+const SECURITY: &str = "Security";
+const LIMITS: &str = "Limits";
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it is 1 or more".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
 }

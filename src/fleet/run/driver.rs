@@ -70,27 +70,18 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, en
     if progress.as_ref().is_some_and(RunProgress::has_ended) {
         return;
     }
+    let durable = spec.id.is_some() || progress.is_some();
     let clock = Clock { began: Instant::now(), before: progress.as_ref().map(RunProgress::age).unwrap_or_default() };
     let command = spec.describe();
     let work = std::mem::replace(&mut spec.work, Work::Jobs(Vec::new()));
     let mut dispatcher = Dispatcher::new(rules(&spec, &work));
-    let label = spec.pace.per_label.as_ref().map(|cap| cap.label.as_str());
-    let mut roster = match work {
-        Work::Each(job) => Roster::each(job, targets, label, &mut dispatcher),
-        Work::Jobs(jobs) => {
-            let mut roster = Roster::jobs(targets, label, &mut dispatcher);
-            for job in jobs {
-                roster.add(job, &mut dispatcher);
-            }
-            roster
-        }
-    };
+    let mut roster = roster(work, targets, &spec, &mut dispatcher);
     let (first, has_begun) = progress.as_ref().map_or((0, false), |run| (run.next_seq(), run.started().is_some()));
     let restored = progress.map(|progress| restore(progress, &mut roster, &mut dispatcher));
     let Restored { begun, progress } = restored.unwrap_or_default();
     let trace = Some(std::mem::take(&mut spec.trace)).filter(|trace| !trace.is_empty()).map(Arc::new);
     let shared = Shared {
-        emitter: Emitter::new(id, trace.clone(), events, cancel.first.clone(), first, spec.id.is_some()),
+        emitter: Emitter::new(id, trace.clone(), events, cancel.first.clone(), first, durable),
         trace,
         stream_output: spec.stream_output,
         target_timeout: spec.target_timeout,
@@ -134,6 +125,20 @@ pub(crate) async fn drive(run: Run, targets: Vec<Target>, leases: Rc<Leases>, en
         duration: clock.elapsed(),
     };
     shared.emitter.emit(RunEventKind::RunFinished(summary)).await;
+}
+
+fn roster(work: Work, targets: Vec<Target>, spec: &RunSpec, dispatcher: &mut Dispatcher) -> Roster {
+    let label = spec.pace.per_label.as_ref().map(|cap| cap.label.as_str());
+    match work {
+        Work::Each(job) => Roster::each(job, targets, label, dispatcher),
+        Work::Jobs(jobs) => {
+            let mut roster = Roster::jobs(targets, label, dispatcher);
+            for job in jobs {
+                roster.add(job, dispatcher);
+            }
+            roster
+        }
+    }
 }
 
 fn rules(spec: &RunSpec, work: &Work) -> Rules {

@@ -1,64 +1,53 @@
-//! The routes below `/v1`, and their description.
+//! The routes below `/v1`, those of operations, and their description.
+//!
+//! Each module has a `routes` that adds its handlers to [`Routes`], from which both what is served and the description are made.
 
 mod commands;
+mod description;
 mod events;
+mod files;
+mod git;
+mod leases;
+mod meta;
 mod runs;
 mod workspaces;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use utoipa::OpenApi;
 
-use super::http::{Problem, ProblemKind};
+use super::http::{Problem, Routes};
+use crate::protocol::EventId;
 
-/// The description of the API.
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "workspace-fleet", description = "Drives many remote workspaces at once."),
-    paths(
-        workspaces::list,
-        workspaces::add,
-        workspaces::get,
-        workspaces::remove,
-        commands::start,
-        commands::get,
-        commands::stop,
-        commands::events,
-        events::follow,
-        runs::start,
-        runs::list,
-        runs::get,
-        runs::add_jobs,
-        runs::close,
-        runs::cancel,
-        runs::report,
-        runs::events,
-    )
-)]
-struct Description;
+/// Every route.
+fn routes() -> Routes {
+    let mut routes = Routes::default();
+    workspaces::routes(&mut routes);
+    commands::routes(&mut routes);
+    events::routes(&mut routes);
+    files::routes(&mut routes);
+    runs::routes(&mut routes);
+    git::routes(&mut routes);
+    leases::routes(&mut routes);
+    meta::routes(&mut routes);
+    routes
+}
 
-/// Adds every route.
+/// Serves every route.
 pub(super) fn configure(config: &mut web::ServiceConfig) {
-    config.service(
-        web::scope("/v1")
-            .configure(workspaces::configure)
-            .configure(commands::configure)
-            .configure(events::configure)
-            .configure(runs::configure)
-            .default_service(web::to(unknown)),
-    );
-    config.route("/openapi.json", web::get().to(description));
-    config.route("/health", web::get().to(health));
+    routes().serve(config);
     config.default_service(web::to(unknown));
 }
 
 async fn unknown(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    Err(Problem::new(ProblemKind::NotFound, format!("there is nothing at {}", request.path().escape_debug())))
+    Err(Problem::nothing_at(request.path()))
 }
 
-async fn description() -> web::Json<utoipa::openapi::OpenApi> {
-    web::Json(Description::openapi())
+/// What is said while the store is opened and what was there before is taken up again.
+pub(super) fn configure_starting(config: &mut web::ServiceConfig) {
+    config.route("/health", web::get().to(meta::health));
+    config.default_service(web::to(meta::starting));
 }
 
-async fn health() -> &'static str {
-    "OK"
+/// An id of a path.
+fn id(text: &str) -> Result<EventId, Problem> {
+    text.parse().map_err(|error: crate::protocol::InvalidEventId| Problem::invalid(error.to_string()))
 }

@@ -4,29 +4,32 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
+use super::{Routes, commands::claim, id};
 use crate::{
     RunSpec,
     fleet::RunSummary,
     protocol::EventId,
     service::{
-        engine::{Claim, Engine, RunCounts, RunRequest, RunResults, run_location},
-        http::{Authorized, Problem, ProblemKind, Writer, follow_log},
+        engine::{Engine, RunCounts, RunRequest, RunResults, run_location},
+        http::{Authorized, Json, Problem, Writer, follow_log},
         server::Shared,
         store::{RunRecord, RunState},
     },
 };
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
-    config.service(web::resource("/runs").route(web::get().to(list)).route(web::post().to(start)));
-    config.service(web::resource("/runs/{id}").route(web::get().to(get)));
-    config.service(web::resource("/runs/{id}/jobs").route(web::post().to(add_jobs)));
-    config.service(web::resource("/runs/{id}/close").route(web::post().to(close)));
-    config.service(web::resource("/runs/{id}/cancel").route(web::post().to(cancel)));
-    config.service(web::resource("/runs/{id}/report").route(web::get().to(report)));
-    config.service(web::resource("/runs/{id}/events").route(web::get().to(events)));
+pub(super) fn routes(routes: &mut Routes) {
+    routes
+        .add::<__path_start, _, _>(start)
+        .add::<__path_list, _, _>(list)
+        .add::<__path_get, _, _>(get)
+        .add::<__path_add_jobs, _, _>(add_jobs)
+        .add::<__path_close, _, _>(close)
+        .add::<__path_cancel, _, _>(cancel)
+        .add::<__path_report, _, _>(report)
+        .add::<__path_events, _, _>(events);
 }
 
 /// How many runs or results are in one answer unless something else is asked for, and at most.
@@ -114,6 +117,16 @@ impl RunView {
     }
 }
 
+/// A part of the list of runs.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RunList {
+    /// The runs, the newest first.
+    runs: Vec<RunView>,
+    /// Where the list goes on; null at its end.
+    #[schema(value_type = Option<String>)]
+    next: Option<EventId>,
+}
+
 /// Which runs.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -163,10 +176,10 @@ async fn start(
     writer: Writer,
     request: HttpRequest,
     shared: web::Data<Shared>,
-    body: web::Bytes,
+    body: Json<NewRun>,
 ) -> Result<HttpResponse, Problem> {
-    let claim = claim(&writer, &request, &body)?;
-    let NewRun { secret_env, open, spec } = read_body(&body)?;
+    let claim = claim(&request, &writer.0.caller, &body.bytes)?;
+    let NewRun { secret_env, open, spec } = body.value;
     let started = shared.engine.start_run(RunRequest { spec, secret_env, open }, claim).await?;
     let record = shared.engine.run_record(started.id)?;
     let location = ("location", run_location(started.id));
@@ -174,98 +187,82 @@ async fn start(
 }
 
 /// Lists runs, the newest first.
-#[utoipa::path(get, path = "/v1/runs", tag = "runs", params(ListQuery), responses((status = 200)))]
+#[utoipa::path(get, path = "/v1/runs", tag = "runs", params(ListQuery), responses((status = 200, body = RunList)))]
 async fn list(_: Authorized, shared: web::Data<Shared>, query: web::Query<ListQuery>) -> Result<HttpResponse, Problem> {
     let most = query.limit.unwrap_or(FEW).clamp(1, MOST);
     let page = shared.engine.list_runs(query.state, query.cursor, most).await?;
-    let runs: Vec<_> = page.items.iter().map(|record| RunView::of(&shared.engine, record)).collect();
-    Ok(HttpResponse::Ok().json(json!({ "runs": runs, "next": page.next })))
+    let runs = page.items.iter().map(|record| RunView::of(&shared.engine, record)).collect();
+    Ok(HttpResponse::Ok().json(RunList { runs, next: page.next }))
 }
 
 /// Tells how a run does.
-#[utoipa::path(get, path = "/v1/runs/{id}", tag = "runs", responses((status = 200, body = RunView)))]
-async fn get(_: Authorized, shared: web::Data<Shared>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let record = shared.engine.run_record(read(&id)?)?;
+#[utoipa::path(get, path = "/v1/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run's id")), responses((status = 200, body = RunView)))]
+async fn get(_: Authorized, shared: web::Data<Shared>, path: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let record = shared.engine.run_record(id(&path)?)?;
     let view = RunView { spec: Some(record.spec.clone()), ..RunView::of(&shared.engine, &record) };
     Ok(HttpResponse::Ok().json(view))
 }
 
 /// Adds jobs to a run that is open for them.
 #[utoipa::path(post, path = "/v1/runs/{id}/jobs", tag = "runs", request_body = NewJobs,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key never adds them twice.")),
+    params(("id" = String, Path, description = "The run's id"), ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "The same key never adds them twice")),
     responses((status = 202, body = RunView)))]
 async fn add_jobs(
     writer: Writer,
     request: HttpRequest,
     shared: web::Data<Shared>,
-    id: web::Path<String>,
-    body: web::Bytes,
+    path: web::Path<String>,
+    body: Json<NewJobs>,
 ) -> Result<HttpResponse, Problem> {
-    let claim = claim(&writer, &request, &body)?;
-    let NewJobs { jobs } = read_body(&body)?;
-    let record = shared.engine.add_jobs(read(&id)?, jobs, claim).await?;
+    let claim = claim(&request, &writer.0.caller, &body.bytes)?;
+    let NewJobs { jobs } = body.value;
+    let record = shared.engine.add_jobs(id(&path)?, jobs, claim).await?;
     Ok(HttpResponse::Accepted().json(RunView::of(&shared.engine, &record)))
 }
 
 /// Says that no more jobs are added to a run: it ends with the last one.
-#[utoipa::path(post, path = "/v1/runs/{id}/close", tag = "runs", responses((status = 202, body = RunView)))]
-async fn close(_: Writer, shared: web::Data<Shared>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let record = shared.engine.close_run(read(&id)?).await?;
+#[utoipa::path(post, path = "/v1/runs/{id}/close", tag = "runs", params(("id" = String, Path, description = "The run's id")), responses((status = 202, body = RunView)))]
+async fn close(_: Writer, shared: web::Data<Shared>, path: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let record = shared.engine.close_run(id(&path)?).await?;
     Ok(HttpResponse::Accepted().json(RunView::of(&shared.engine, &record)))
 }
 
 /// Cancels a run: nothing begins any more, what runs is stopped, `finally` steps are carried out. A second time, these are given
 /// up.
-#[utoipa::path(post, path = "/v1/runs/{id}/cancel", tag = "runs", responses((status = 202, body = RunView)))]
-async fn cancel(_: Writer, shared: web::Data<Shared>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let record = shared.engine.cancel_run(read(&id)?).await?;
+#[utoipa::path(post, path = "/v1/runs/{id}/cancel", tag = "runs", params(("id" = String, Path, description = "The run's id")), responses((status = 202, body = RunView)))]
+async fn cancel(_: Writer, shared: web::Data<Shared>, path: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let record = shared.engine.cancel_run(id(&path)?).await?;
     Ok(HttpResponse::Accepted().json(RunView::of(&shared.engine, &record)))
 }
 
 /// Tells how the targets of a run ended, in the order of their ends.
-#[utoipa::path(get, path = "/v1/runs/{id}/report", tag = "runs", params(ReportQuery),
+#[utoipa::path(get, path = "/v1/runs/{id}/report", tag = "runs", params(("id" = String, Path, description = "The run's id"), ReportQuery),
     responses((status = 200, body = RunReportView)))]
 async fn report(
     _: Authorized,
     shared: web::Data<Shared>,
-    id: web::Path<String>,
+    path: web::Path<String>,
     query: web::Query<ReportQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let id = read(&id)?;
+    let run = id(&path)?;
     let (most, tail) = (query.limit.unwrap_or(FEW).clamp(1, MOST), query.tail.unwrap_or(TAIL));
-    let results = shared.engine.run_results(id, query.cursor, most, tail).await?;
-    let run = RunView::of(&shared.engine, &*shared.engine.run_record(id)?);
-    Ok(HttpResponse::Ok().json(RunReportView { run, results }))
+    let results = shared.engine.run_results(run, query.cursor, most, tail).await?;
+    let view = RunView::of(&shared.engine, &*shared.engine.run_record(run)?);
+    Ok(HttpResponse::Ok().json(RunReportView { run: view, results }))
 }
 
 /// Follows a run: its events as server-sent events, from its first one or from the last one that was seen.
-#[utoipa::path(get, path = "/v1/runs/{id}/events", tag = "runs", responses((status = 200)))]
+#[utoipa::path(get, path = "/v1/runs/{id}/events", tag = "runs", params(("id" = String, Path, description = "The run's id")), responses((status = 200, description = "The events", body = String, content_type = "text/event-stream")))]
 async fn events(
     request: HttpRequest,
     _: Authorized,
     shared: web::Data<Shared>,
-    id: web::Path<String>,
+    path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let id = read(&id)?;
-    let log = shared.engine.run_log(id)?;
+    let run = id(&path)?;
+    let log = shared.engine.run_log(run)?;
     follow_log(&request, log, move || {
-        let record = shared.engine.run_record(id).ok()?;
+        let record = shared.engine.run_record(run).ok()?;
         serde_json::to_vec(&RunView::of(&shared.engine, &record)).ok().map(Into::into)
     })
-}
-
-fn claim(writer: &Writer, request: &HttpRequest, body: &[u8]) -> Result<Option<Claim>, Problem> {
-    let Some(key) = request.headers().get("idempotency-key") else { return Ok(None) };
-    let refused = |_| Problem::new(ProblemKind::InvalidRequest, "the Idempotency-Key is no visible ASCII text");
-    let key = key.to_str().map_err(refused)?;
-    Ok(Some(Claim::new(&writer.0.caller, key, request.method().as_str(), request.path(), body)?))
-}
-
-fn read_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))
-}
-
-fn read(id: &str) -> Result<EventId, Problem> {
-    id.parse()
-        .map_err(|error: crate::protocol::InvalidEventId| Problem::new(ProblemKind::InvalidRequest, error.to_string()))
 }

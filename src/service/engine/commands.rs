@@ -27,6 +27,8 @@ pub(crate) struct StartRequest {
     pub(crate) workspace: String,
     /// What. Its `on_drop`, `max_output` and ids are the service's.
     pub(crate) command: ExecuteCommand,
+    /// The lease under which it runs.
+    pub(crate) lease: Option<EventId>,
 }
 
 /// A command that is there.
@@ -77,7 +79,10 @@ impl Engine {
                 self.limits.commands
             ))
         })?;
-        let workspace = self.workspace(&request.workspace).await?;
+        let workspace = match request.lease {
+            Some(lease) => self.leased(lease, &request.workspace)?,
+            None => self.workspace(&request.workspace).await?,
+        };
         let (record, command) = self.new_record(request)?;
         let id = record.id;
         let log = self.logs.writable(id)?;
@@ -101,7 +106,7 @@ impl Engine {
 
     /// The record of a command, and the command as the workspace gets it.
     fn new_record(&self, request: StartRequest) -> Result<(CommandRecord, ExecuteCommand), EngineError> {
-        let StartRequest { workspace, mut command } = request;
+        let StartRequest { workspace, mut command, lease: _ } = request;
         let id = new_id();
         let place = id.to_string();
         command.on_drop = OnDrop::Detach;
@@ -188,6 +193,7 @@ impl Engine {
         };
         if handle.record().command_id != Some(command_id) {
             self.change_command(handle, started, &[]).await;
+            self.metrics.command_started(&handle.record());
         }
         if handle.is_to_be_stopped() {
             let stopped = handle.workspace.stop_command(command_id);
@@ -236,6 +242,7 @@ impl Engine {
         };
         let id = handle.record().id;
         self.change_command(handle, finished, &[Change::Remove(Table::Unfinished, id.to_string())]).await;
+        self.metrics.command_ended(&handle.record());
         handle.log().finish();
         lock(&self.commands).remove(&id);
     }

@@ -12,6 +12,9 @@ pub(crate) enum EngineError {
     /// What is asked for makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// The service may not talk to this host.
+    #[error("the service may not talk to {0}: the one who runs it says to which hosts it may, with --allow-host")]
+    HostNotAllowed(String),
     /// An `Idempotency-Key` that belongs to another request.
     #[error(
         "this Idempotency-Key was used for another request: a key belongs to one method, path and body; use a new one for \

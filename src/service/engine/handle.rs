@@ -95,10 +95,11 @@ impl Engine {
         let mut record = CommandRecord::clone(&handle.record());
         change(&mut record);
         let what = || self.store.commit([with, &[Table::Commands.put(record.id, &record)]].concat());
-        self.until_stored("the record of a command", what).await;
-        let record = Arc::new(record);
-        self.events.command(&record);
-        handle.record.send_replace(record);
+        if self.until_stored("the record of a command", what).await {
+            let record = Arc::new(record);
+            self.events.command(&record);
+            handle.record.send_replace(record);
+        }
     }
 
     /// Adds to a log. The output waits on its workspace while the log cannot take it, and is fetched again by the next

@@ -4,8 +4,10 @@ mod commands;
 mod end;
 mod error;
 mod events;
+mod files;
 mod handle;
 mod idempotency;
+mod leases;
 mod listing;
 mod output;
 mod report;
@@ -26,20 +28,22 @@ pub(crate) use error::EngineError;
 pub(crate) use events::{FleetReader, Place};
 pub(crate) use handle::CommandHandle;
 pub(crate) use idempotency::{Claim, Made};
+pub(crate) use leases::{LeaseTerms, LeaseView};
 pub(crate) use listing::{CommandFilter, Page};
 pub(crate) use output::{CommandOutput, OutputPage, OutputPiece};
 pub(crate) use report::RunResults;
 pub(crate) use run_handle::{RunCounts, RunFollowed};
 pub(crate) use run_request::RunRequest;
 pub(crate) use runs::run_location;
-pub(crate) use workspaces::{WorkspaceRequest, WorkspaceView};
+pub(crate) use workspaces::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView};
 
 use idempotency::Claims;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Limits, Retention, ServiceConfig, ServiceError, StoreError,
+    HostPattern, Limits, Retention, ServiceConfig, ServiceError, StoreError,
+    metrics::{Metrics, Timed},
     store::{FileStore, Logs, Sealer, Store},
 };
 use crate::{Fleet, RunHandle, protocol::EventId};
@@ -66,6 +70,14 @@ pub(crate) struct Engine {
     /// The workspaces whose servers end with the service.
     local: HashSet<String>,
     limits: Limits,
+    /// Where workspaces may be that are added.
+    allow_hosts: Vec<HostPattern>,
+    /// One change of a workspace after another.
+    changing: tokio::sync::Mutex<()>,
+    leases: leases::LeaseBook,
+    /// Where workspaces are now that were elsewhere when they were added.
+    moved: Mutex<HashMap<String, String>>,
+    pub(super) metrics: Arc<Metrics>,
     retention: Retention,
     /// Cancelled when nothing new is taken any more.
     closing: CancellationToken,
@@ -82,7 +94,8 @@ impl Engine {
         config: &ServiceConfig,
         runtime: tokio::runtime::Handle,
     ) -> Result<Arc<Self>, ServiceError> {
-        let store = FileStore::open(&config.state_dir)?;
+        let metrics = Arc::new(Metrics::new());
+        let store = Timed { store: FileStore::open(&config.state_dir)?, metrics: Arc::clone(&metrics) };
         let engine = Arc::new(Self {
             fleet: Fleet::start().map_err(ServiceError::Start)?,
             store: Arc::new(store),
@@ -97,6 +110,11 @@ impl Engine {
             taking_up: Arc::new(Semaphore::new(restore::AT_ONCE)),
             local: local(config),
             limits: config.limits,
+            allow_hosts: config.allow_hosts.clone(),
+            changing: tokio::sync::Mutex::default(),
+            leases: leases::LeaseBook::default(),
+            moved: Mutex::default(),
+            metrics: Arc::clone(&metrics),
             retention: config.retention,
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),

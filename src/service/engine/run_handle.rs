@@ -99,6 +99,12 @@ impl RunFollowed {
         lock(&self.counts).note(event);
     }
 
+    /// Says how many targets a run has that is gone on with: of those that were added at last no event may tell.
+    pub(super) fn has_targets(&self, targets: usize) {
+        let mut counts = lock(&self.counts);
+        counts.targets = counts.targets.max(targets);
+    }
+
     /// How far it is.
     pub(crate) fn counts(&self) -> RunCounts {
         lock(&self.counts).clone()
@@ -117,10 +123,11 @@ impl Engine {
         let mut record = RunRecord::clone(&run.record());
         change(&mut record);
         let attempt = || self.store.commit([with, &[Table::Runs.put(record.id, &record)]].concat());
-        self.until_stored("the record of a run", attempt).await;
-        let record = Arc::new(record);
-        self.events.run(&record, run.counts());
-        run.record.send_replace(record);
+        if self.until_stored("the record of a run", attempt).await {
+            let record = Arc::new(record);
+            self.events.run(&record, run.counts());
+            run.record.send_replace(record);
+        }
     }
 
     /// The run, if it has not ended.

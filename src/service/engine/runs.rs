@@ -173,6 +173,8 @@ impl Engine {
             let more = run.more.notified();
             tokio::pin!(more);
             more.as_mut().enable();
+            // Whoever closes it has added all that is added before.
+            let is_open = run.record().open;
             match self.stored_jobs(&run.record(), batch, &secrets) {
                 Ok(Some(jobs)) => {
                     for job in jobs {
@@ -184,7 +186,7 @@ impl Engine {
                     batch += 1;
                     continue;
                 }
-                Ok(None) if !run.record().open => return,
+                Ok(None) if !is_open => return,
                 Ok(None) => {}
                 Err(error) => return log::error!("jobs of run {} are left out: {error}", run.record().id),
             }
@@ -375,6 +377,9 @@ impl Engine {
         match self.blocking(read).await {
             Ok(((_, Some(summary)), _)) => self.finish_run(&run, Some(summary), None).await,
             Ok(((progress, None), (spec, batch))) => {
+                if let Work::Jobs(jobs) = &spec.work {
+                    run.has_targets(jobs.len());
+                }
                 // Jobs that were added meanwhile are behind those that were read.
                 self.carry_out_run(run, spec.with_progress(progress), batch);
             }

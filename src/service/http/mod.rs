@@ -1,9 +1,21 @@
 //! What all routes share.
 
 mod auth;
+mod guard;
+mod json;
+mod params;
 mod problem;
+mod rate;
+mod routes;
 mod sse;
+mod tls;
 
 pub(super) use auth::{Authorized, Writer};
+pub(super) use guard::{RequestId, guard};
+pub(super) use json::{Json, announced, next_piece};
+pub(super) use params::Params;
 pub(super) use problem::{Problem, ProblemKind};
+pub(super) use rate::RateLimiter;
+pub(super) use routes::Routes;
 pub(super) use sse::follow_log;
+pub(super) use tls::server_config;

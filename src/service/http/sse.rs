@@ -1,11 +1,15 @@
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL};
+use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::stream;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::{Problem, ProblemKind};
-use crate::service::store::{Frame, FrameKind, Log};
+use crate::service::{
+    server::Shared,
+    store::{Frame, FrameKind, Log},
+};
 
 /// How much is sent at once to one reader.
 const PIECE: usize = 64 << 10;
@@ -24,22 +28,33 @@ pub(crate) fn follow_log(
     let from = position(request)?;
     // A position that is none is told now, and not in the middle.
     log.read(from, 1).map_err(|error| Problem::new(ProblemKind::InvalidRequest, error.to_string()))?;
-    let events = stream::unfold(Some((log, from, Some(last))), async |state| {
-        let (log, at, last) = state?;
-        match tokio::time::timeout(ALIVE, log.wait(at)).await {
-            Err(_) => return Some((Ok::<_, std::io::Error>(Bytes::from_static(b": \n\n")), Some((log, at, last)))),
-            Ok(()) if log.is_over(at) => {
-                let end = last.and_then(|last| last()).unwrap_or_default();
-                return Some((Ok(event(at, "end", &end)), None));
+    let shared = request.app_data::<web::Data<Shared>>();
+    let closing = shared.map(|shared| shared.closing.clone()).unwrap_or_default();
+    let reader = shared.map(|shared| Reader::new(&shared.metrics.readers));
+    let events = stream::unfold(Some((log, from, Some(last))), move |state| {
+        let (closing, _reader) = (closing.clone(), &reader);
+        async move {
+            let (log, at, last) = state?;
+            let news = tokio::select! {
+                news = tokio::time::timeout(ALIVE, log.wait(at)) => news,
+                // Whoever reads comes back, to the next service if there is one, and goes on where this one ended.
+                () = closing.cancelled() => return None,
+            };
+            match news {
+                Err(_) => return Some((Ok::<_, std::io::Error>(Bytes::from_static(b": \n\n")), Some((log, at, last)))),
+                Ok(()) if log.is_over(at) => {
+                    let end = last.and_then(|last| last()).unwrap_or_default();
+                    return Some((Ok(event(at, "end", &end)), None));
+                }
+                Ok(()) => {}
             }
-            Ok(()) => {}
-        }
-        match log.read(at, PIECE) {
-            Ok(frames) => {
-                let at = frames.last().map_or(at, |frame| frame.end);
-                Some((Ok(render(&frames)), Some((log, at, last))))
+            match log.read(at, PIECE) {
+                Ok(frames) => {
+                    let at = frames.last().map_or(at, |frame| frame.end);
+                    Some((Ok(render(&frames)), Some((log, at, last))))
+                }
+                Err(error) => Some((Err(error), None)),
             }
-            Err(error) => Some((Err(error), None)),
         }
     });
     Ok(HttpResponse::Ok()
@@ -47,6 +62,22 @@ pub(crate) fn follow_log(
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header(("x-accel-buffering", "no"))
         .streaming(Box::pin(events)))
+}
+
+/// Somebody who reads, as long as it is there.
+struct Reader(Gauge);
+
+impl Reader {
+    fn new(readers: &Gauge) -> Self {
+        readers.inc();
+        Self(readers.clone())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Where a reader was: `Last-Event-ID`, which browsers send when they come back, or `from` in the query.

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{fs, io, path::Path};
 
 use bytes::Bytes;
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
@@ -19,11 +19,10 @@ pub(super) struct Records {
 impl Records {
     /// Opens the file, makes it where there is none, and brings it up to date.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
-            error => StoreError::Database(format!("{}: {error}", path.display())),
-        })?;
-        let records = Self { database };
+        if !path.exists() {
+            Self::make(path)?;
+        }
+        let records = Self { database: open(path)? };
         match records.version()? {
             None => records.prepare()?,
             Some(found) if found > VERSION => {
@@ -33,6 +32,18 @@ impl Records {
             Some(_) => records.prepare()?,
         }
         Ok(records)
+    }
+
+    /// Makes a file with all tables, which appears when it is whole.
+    fn make(path: &Path) -> Result<(), StoreError> {
+        let new = path.with_extension("new");
+        let file_failed = |source| StoreError::File { path: new.clone(), source };
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_failed(error)),
+            _ => {}
+        }
+        Self { database: open(&new)? }.prepare()?;
+        fs::rename(&new, path).map_err(file_failed)
     }
 
     fn version(&self) -> Result<Option<u32>, StoreError> {
@@ -123,6 +134,13 @@ impl Records {
             Order::Descending => range.rev().take(most).map(row).collect(),
         }
     }
+}
+
+fn open(path: &Path) -> Result<Database, StoreError> {
+    Database::create(path).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
+        error => StoreError::Database(format!("{}: {error}", path.display())),
+    })
 }
 
 const fn definition(table: Table) -> TableDefinition<'static, &'static str, &'static [u8]> {

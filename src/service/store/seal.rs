@@ -33,9 +33,13 @@ impl Sealer {
             Ok(mut file) => file.read_exact(&mut bytes).map_err(failed)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 random.fill(&mut bytes).map_err(|_| failed(io::Error::other("the system gives no random bytes")))?;
+                // It appears when it is whole: half a key would open no store any more.
+                let new = path.with_extension("new");
+                let mut options = OpenOptions::new();
                 let mut file =
-                    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+                    options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
                 file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+                fs::rename(&new, path).map_err(failed)?;
             }
             Err(error) => return Err(failed(error)),
         }

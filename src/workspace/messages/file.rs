@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{OnProgress, TransferProgress, ask, command::refuse_bytes};
+use super::{
+    FileStream, OnProgress, TransferProgress, UploadStream, ask, command::refuse_bytes, stream::refuse_stream,
+};
 use crate::{FileOperationResult, Operation};
 
 /// Writes a file of the sandbox. A step.
@@ -57,6 +59,9 @@ pub enum UploadSource {
     /// These bytes.
     #[serde(skip_deserializing, serialize_with = "refuse_bytes")]
     Bytes(Bytes),
+    /// Bytes that somebody hands over as they come. There is one try: nobody has them a second time.
+    #[serde(skip_deserializing, serialize_with = "refuse_stream")]
+    Stream(UploadStream),
 }
 
 impl From<PathBuf> for UploadSource {
@@ -68,6 +73,12 @@ impl From<PathBuf> for UploadSource {
 impl From<&std::path::Path> for UploadSource {
     fn from(path: &std::path::Path) -> Self {
         Self::Path(path.to_owned())
+    }
+}
+
+impl From<UploadStream> for UploadSource {
+    fn from(stream: UploadStream) -> Self {
+        Self::Stream(stream)
     }
 }
 
@@ -164,3 +175,25 @@ impl FileDownload {
 }
 
 ask!(FileDownload => FileOperationResult, Operation::FileDownload, traced);
+
+/// Reads a file of the sandbox piece by piece, into no file. A step, which ends when the first of it has come: what follows is
+/// taken at the reader's pace. Answer: [`FileStream`].
+///
+/// A transfer that is cut goes on where it was, if the remote file is still the same, as
+/// [`retry_for`](crate::WorkspaceConfig::retry_for) allows; a file that has changed meanwhile is a failure.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FileRead {
+    /// What to read, as an absolute path of the sandbox.
+    pub source: String,
+}
+
+impl FileRead {
+    /// Reads an absolute path of the sandbox.
+    #[must_use]
+    pub fn new(source: impl Into<String>) -> Self {
+        Self { source: source.into() }
+    }
+}
+
+ask!(FileRead => FileStream, Operation::FileDownload);

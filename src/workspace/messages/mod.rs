@@ -9,6 +9,7 @@ mod directory;
 mod file;
 mod git;
 mod progress;
+mod stream;
 mod traced;
 
 pub(crate) use command::{Attach, Execute, Known, Spec};
@@ -19,9 +20,11 @@ pub use command::{
 pub use control::{Alive, GetServerInfo, Held, Hold, Observe, ResetClient, Shutdown, UpdateConnection, WaitReady};
 pub(crate) use control::{Dismiss, Rest};
 pub use directory::{DirectoryDownload, DirectoryUpload};
-pub use file::{FileDownload, FileUpload, Placement, UploadSource};
+pub use file::{FileDownload, FileRead, FileUpload, Placement, UploadSource};
 pub use git::{DiffBase, GitChanges, GitCommits, GitDiff};
 pub use progress::{OnProgress, TransferProgress};
+pub(crate) use stream::STREAM_NAME;
+pub use stream::{FileStream, UploadEnded, UploadSender, UploadStream};
 pub use traced::Traced;
 
 use std::sync::Arc;

@@ -52,6 +52,16 @@ impl<'a> Fetch<'a> {
         Ok(fetch)
     }
 
+    /// How many bytes the file has, where the server says so.
+    pub(super) const fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// The server's name for this version of the file, where it has one that can be gone on with.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
     /// The next piece; `None` when the file is whole.
     pub(super) async fn next(&mut self) -> Result<Option<Piece>, Failure> {
         loop {

@@ -12,6 +12,7 @@ mod meter;
 mod place;
 mod private;
 mod process_ids;
+pub(crate) mod read;
 pub(crate) mod ready;
 mod recover;
 mod resume;

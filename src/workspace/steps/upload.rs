@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Effect, ErrorKind, Failure, FileOperationResult,
     client::UploadBody,
-    messages::{FileUpload, Placement, UploadSource},
+    messages::{FileUpload, Placement, STREAM_NAME, UploadSource},
     protocol::UploadReply,
     workspace::{attendant, backoff::Retry, core::Core, shell},
 };
@@ -37,6 +37,7 @@ pub(crate) async fn upload(core: &Rc<Core>, upload: FileUpload) -> Result<FileOp
         source_path: match &upload.source {
             UploadSource::Path(path) => path.display().to_string(),
             UploadSource::Bytes(_) => "<bytes>".to_owned(),
+            UploadSource::Stream(_) => STREAM_NAME.to_owned(),
         },
         destination_path: upload.destination,
         file_size: Some(size),
@@ -51,6 +52,10 @@ async fn open(source: &UploadSource) -> Result<UploadBody, Failure> {
     match source {
         UploadSource::Path(path) => open_source(path).await,
         UploadSource::Bytes(bytes) => Ok(UploadBody::bytes(bytes.clone())),
+        UploadSource::Stream(stream) => {
+            let pieces = stream.take().ok_or_else(|| Failure::invalid("the stream was sent already: make another"))?;
+            Ok(UploadBody::pieces(pieces, stream.size(), STREAM_NAME))
+        }
     }
 }
 
@@ -118,6 +123,8 @@ impl Sending<'_> {
             };
             let sent = if is_moved { self.moved(body).await } else { self.in_place(body).await };
             match sent {
+                // What was taken of it is gone.
+                Err(failure) if matches!(self.upload.source, UploadSource::Stream(_)) => return Err(failure),
                 Err(failure) if is_moved && self.upload.placement == Placement::Whole && is_forbidden(&failure) => {
                     // No file can be made beside it, but perhaps it can itself be written to.
                     (is_moved, was_forbidden) = (false, true);

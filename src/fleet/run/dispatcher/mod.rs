@@ -8,6 +8,8 @@
 //! different pairs of host and label behind the cap that was reached or left; a seat that changes its state, as many as
 //! there are different selectors that pick it.
 
+#[cfg(test)]
+mod restored_tests;
 mod seats;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,147 @@
+use std::{os::unix::fs::OpenOptionsExt as _, process::Command};
+
+use serde_json::json;
+
+use crate::{
+    http::{get, post, send},
+    scene::Served,
+};
+
+const FULL: &str = "full-0123456789abcdef";
+const READER: &str = "reader-0123456789abcdef";
+
+#[actix_rt::test]
+async fn a_key_is_asked_for_and_one_that_may_look_changes_nothing() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("keys");
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&file).unwrap();
+    std::fs::write(&file, format!("# of a test\nci:full:{FULL}\nboard:read-only:{READER}\n")).unwrap();
+    let service = Served::start(&["--local", "1", "--api-key-file", file.to_str().unwrap()]);
+    for path in ["/health", "/ready", "/docs", "/openapi.json"] {
+        assert_eq!(get(&service, path).await.status, 200, "{path}");
+    }
+    for path in ["/v1/workspaces", "/v1/commands", "/v1/leases", "/metrics", "/v1/workspaces/x/git/changes"] {
+        let refused = get(&service, path).await;
+        refused.is_problem(401, "unauthorized");
+        assert_eq!(refused.header("www-authenticate"), "Bearer");
+        let bearer = format!("Bearer {READER}x");
+        send(&service, "GET", path, &[("authorization", &bearer)], "").await.is_problem(401, "unauthorized");
+    }
+    let reader = format!("Bearer {READER}");
+    let full = format!("Bearer {FULL}");
+    assert_eq!(send(&service, "GET", "/v1/workspaces", &[("authorization", &reader)], "").await.status, 200);
+    assert_eq!(send(&service, "GET", "/v1/workspaces", &[("x-session-api-key", READER)], "").await.status, 200);
+    let headers = |key| [("authorization", key), ("content-type", "application/json")];
+    for (method, path) in [
+        ("POST", "/v1/workspaces"),
+        ("PATCH", "/v1/workspaces/w"),
+        ("DELETE", "/v1/workspaces/w"),
+        ("POST", "/v1/workspaces/w/execute"),
+        ("POST", "/v1/workspaces/w/commands"),
+        ("POST", "/v1/workspaces/w/reset"),
+        ("PUT", "/v1/workspaces/w/files?path=/x"),
+        ("POST", "/v1/leases"),
+    ] {
+        let body = json!({ "name": "w", "host": "http://a", "command": "true" }).to_string();
+        let refused = send(&service, method, path, &headers(reader.as_str()), body).await;
+        assert!(matches!(refused.status.as_u16(), 403 | 422), "{method} {path}: {}", refused.text());
+        refused.is_problem(403, "forbidden");
+    }
+    let leased = send(&service, "POST", "/v1/leases", &headers(full.as_str()), "{}").await;
+    assert_eq!(leased.json()["holder"], "ci", "{}", leased.text());
+}
+
+#[test]
+fn a_service_that_others_can_reach_needs_keys() {
+    let state = tempfile::TempDir::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wsfleet"));
+    command.args(["serve", "--host", "0.0.0.0", "--port", "0", "--state-dir"]).arg(state.path());
+    let ended = command.env_remove("WSFLEET_SERVICE_KEYS").output().unwrap();
+    assert_eq!(ended.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("API key"));
+}
+
+#[actix_rt::test]
+async fn pages_of_others_can_neither_read_nor_change_anything() {
+    let service =
+        Served::start(&["--local", "1", "--allow-origin", "https://fleet.example", "--server-name", "proxy.example"]);
+    for host in ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.1"] {
+        send(&service, "GET", "/v1/workspaces", &[("host", host)], "").await.is_problem(421, "misdirected");
+    }
+    for host in ["localhost:1", "127.0.0.1", "[::1]:80", "proxy.example", "a.localhost"] {
+        assert_eq!(send(&service, "GET", "/v1/workspaces", &[("host", host)], "").await.status, 200, "{host}");
+    }
+    let reset = "/v1/workspaces/none/reset";
+    for origin in ["https://evil.example", "null", "http://127.0.0.1"] {
+        let refused = send(&service, "POST", reset, &[("origin", origin)], "").await;
+        refused.is_problem(403, "forbidden");
+        assert!(refused.header("access-control-allow-origin").is_empty());
+        assert!(send(&service, "OPTIONS", reset, &[("origin", origin)], "").await.status.as_u16() >= 400);
+    }
+    let own = format!("http://127.0.0.1:{}", service.port);
+    send(&service, "POST", reset, &[("origin", &own)], "").await.is_problem(404, "not-found");
+    let allowed = send(&service, "OPTIONS", reset, &[("origin", "https://fleet.example")], "").await;
+    assert_eq!(
+        (allowed.status.as_u16(), allowed.header("access-control-allow-origin")),
+        (204, "https://fleet.example")
+    );
+    let answer = get(&service, "/v1/workspaces").await;
+    for (name, value) in
+        [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("cache-control", "no-store")]
+    {
+        assert_eq!(answer.header(name), value);
+    }
+}
+
+#[actix_rt::test]
+async fn workspaces_are_where_they_may_be() {
+    let service = Served::start(&["--allow-host", "10.9.*:8000", "--allow-host", "box"]);
+    let add = |name: &str, host: &str| json!({ "name": name, "host": host });
+    for (index, host) in ["http://10.9.1.1:8001", "http://127.0.0.1:8000", "http://box.evil", "http://169.254.169.254"]
+        .iter()
+        .enumerate()
+    {
+        let refused = post(&service, "/v1/workspaces", &add(&format!("w{index}"), host)).await;
+        refused.is_problem(422, "host-not-allowed");
+    }
+    assert_eq!(post(&service, "/v1/workspaces", &add("a", "http://10.9.1.1:8000")).await.status, 201);
+    let change = json!({ "host": "http://169.254.169.254" }).to_string();
+    let moved = send(&service, "PATCH", "/v1/workspaces/a", &[("content-type", "application/json")], change).await;
+    moved.is_problem(422, "host-not-allowed");
+    assert_eq!(get(&service, "/v1/workspaces/a").await.json()["host"], "http://10.9.1.1:8000/");
+    let split = json!({ "name": "b", "host": "http://box", "headers": { "X-A": "1\r\nX-B: 2" } });
+    post(&service, "/v1/workspaces", &split).await.is_problem(422, "invalid-request");
+}
+
+#[actix_rt::test]
+async fn a_key_that_asks_too_often_is_told_when_to_come_back() {
+    let service = Served::start(&["--rate-limit", "3"]);
+    let mut refused = None;
+    for _ in 0..50 {
+        let answer = get(&service, "/v1/leases").await;
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("50 requests take less than 15 s");
+    refused.is_problem(429, "rate-limited");
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(get(&service, "/health").await.status, 200);
+}
+
+#[actix_rt::test]
+async fn it_is_served_over_tls_where_there_is_a_certificate() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
+    let service = Served::start(&["--tls-cert", certificate, "--tls-key", key]);
+    let url = format!("https://localhost:{}/health", service.port);
+    let asked = Command::new("curl").args(["-sS", "--max-time", "20", "--cacert", certificate, &url]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&asked.stdout), "OK", "{}", String::from_utf8_lossy(&asked.stderr));
+    let plain = format!("http://localhost:{}/health", service.port);
+    assert!(!Command::new("curl").args(["-sS", "--max-time", "20", &plain]).output().unwrap().status.success());
+}
