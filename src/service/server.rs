@@ -201,7 +201,12 @@ impl Front {
         let app = {
             let shared = shared.clone();
             move || {
-                App::new().app_data(shared.clone()).app_data(queries()).wrap(from_fn(guard)).configure(dashboard::configure).configure(api::configure)
+                App::new()
+                    .app_data(shared.clone())
+                    .app_data(queries())
+                    .wrap(from_fn(guard))
+                    .configure(dashboard::configure)
+                    .configure(api::configure)
             }
         };
         let server = HttpServer::new(app)

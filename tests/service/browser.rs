@@ -114,8 +114,10 @@ impl Browser {
 
     /// Writes a text into a field, in place of what is in it.
     pub(crate) async fn write(&mut self, selector: &str, text: &str) {
-        self.eval(&format!("(document.querySelector({selector:?}).focus(), document.querySelector({selector:?}).select())"))
-            .await;
+        self.eval(&format!(
+            "(document.querySelector({selector:?}).focus(), document.querySelector({selector:?}).select())"
+        ))
+        .await;
         self.call("Input.insertText", json!({ "text": text })).await;
     }
 
@@ -173,7 +175,9 @@ impl Browser {
         let params = &message["params"];
         let is_complaint = match message["method"].as_str() {
             Some("Runtime.exceptionThrown") => true,
-            Some("Runtime.consoleAPICalled") => ["error", "warning", "assert"].iter().any(|kind| params["type"] == *kind),
+            Some("Runtime.consoleAPICalled") => {
+                ["error", "warning", "assert"].iter().any(|kind| params["type"] == *kind)
+            }
             // That a request was refused, or reached nobody, is said by the page.
             Some("Log.entryAdded") => params["entry"]["level"] == "error" && params["entry"]["source"] != "network",
             _ => false,
@@ -191,7 +195,8 @@ fn begin(name: &str, profile: &TempDir) -> (Child, u16) {
     command.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
     let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-    let address = lines.find_map(|line| Some(line.ok()?.strip_prefix("DevTools listening on ws://127.0.0.1:")?.to_owned()));
+    let address =
+        lines.find_map(|line| Some(line.ok()?.strip_prefix("DevTools listening on ws://127.0.0.1:")?.to_owned()));
     let port = address.and_then(|address| address.split('/').next()?.parse().ok()).expect("the browser begins");
     // What it says must be taken, or it stands still one day.
     thread::spawn(move || lines.for_each(drop));

@@ -20,7 +20,9 @@ async fn the_page_shows_the_fleet_runs_a_command_on_all_of_it_and_outlives_a_res
     for number in 0..4 {
         let host = format!("http://127.0.0.1:{}", agent.port);
         let labels = json!({ "number": number.to_string(), "evil": EVIL });
-        service.post("/v1/workspaces", &json!({ "name": format!("sandbox-{number}"), "host": host, "labels": labels })).await;
+        service
+            .post("/v1/workspaces", &json!({ "name": format!("sandbox-{number}"), "host": host, "labels": labels }))
+            .await;
     }
     browser.open(&service.url("/")).await;
     browser.until("document.querySelector('#fleet-count').textContent === '4'").await;
@@ -54,8 +56,7 @@ async fn run_on_all(browser: &mut Browser, root: &TempDir) {
     browser.click("#select-all").await;
     let go_on = root.path().join("go-on");
     let evil = EVIL.replace('\'', "'\\''");
-    let command =
-        format!("echo first; until [ -e {} ]; do sleep 0.05; done; echo second '{evil}'", go_on.display());
+    let command = format!("echo first; until [ -e {} ]; do sleep 0.05; done; echo second '{evil}'", go_on.display());
     browser.write("#command", &command).await;
     browser.click("#run").await;
     browser.until("document.querySelector('#confirm-title').textContent.includes('4 workspaces')").await;

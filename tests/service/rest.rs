@@ -24,7 +24,7 @@ async fn workspaces_are_added_listed_changed_and_removed_and_their_secrets_never
         assert_eq!(get(&service, &location).await.json()["name"], name, "{location}");
     }
     post(&service, "/v1/workspaces", &json!({ "name": "node1", "host": "http://a" })).await.is_problem(409, "conflict");
-    let list = |query: &str| get(&service, &format!("/v1/workspaces{query}"));
+    let list = async |query: &str| get(&service, &format!("/v1/workspaces{query}")).await;
     for (query, expected) in [
         ("", &["node1", "node2", "web/ä"][..]),
         ("?label=tier%3Dcpu", &["node2", "web/ä"]),

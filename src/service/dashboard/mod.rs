@@ -134,7 +134,8 @@ mod tests {
         let all = ASSETS.iter().chain([&INDEX]);
         for asset in all {
             let imports = asset.content.match_indices(" from \"./").map(|(at, text)| &asset.content[at + text.len()..]);
-            let links = asset.content.match_indices("=\"/dashboard/").map(|(at, text)| &asset.content[at + text.len()..]);
+            let links =
+                asset.content.match_indices("=\"/dashboard/").map(|(at, text)| &asset.content[at + text.len()..]);
             for name in imports.chain(links).filter_map(|rest| rest.split('"').next()) {
                 assert!(ASSETS.iter().any(|asset| asset.name == name), "{} asks for {name}", asset.name);
             }
@@ -147,7 +148,8 @@ mod tests {
         assert_eq!(page.matches("<script").count(), page.matches("<script type=\"module\" src=\"/dashboard/").count());
         assert!(!page.contains("<style") && !page.contains("style=") && !page.contains(" on"), "{page}");
         for asset in ASSETS.iter().filter(|asset| asset.name.ends_with(".js")) {
-            for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
+            for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"]
+            {
                 assert!(!asset.content.contains(forbidden), "{}: {forbidden}", asset.name);
             }
         }

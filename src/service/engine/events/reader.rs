@@ -92,7 +92,11 @@ impl FleetReader {
         let end = Place { boot: self.events.boot, next: ring.next() };
         let Some(at) = self.at else {
             self.at = Some(end);
-            return vec![render(end, "hello", &Begin { hint: "load what you show now; what changes is told from here on" })];
+            return vec![render(
+                end,
+                "hello",
+                &Begin { hint: "load what you show now; what changes is told from here on" },
+            )];
         };
         let found = if at.boot == end.boot { ring.from(at.next, PIECE) } else { None };
         let Some(events) = found else {
