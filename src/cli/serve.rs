@@ -36,7 +36,9 @@ pub(super) fn serve(args: ServeArgs) -> Result<u8, CliError> {
         error => CliError::internal(error.to_string()),
     })?;
     let failed = |error: io::Error| CliError::internal(format!("can not start the service: {error}"));
-    writeln!(io::stdout(), "wsfleet serves on {}", service.url()).map_err(failed)?;
+    // Written at once: whoever reads the first line only may have gone before the second.
+    let told = format!("wsfleet serves on {0}\nthe dashboard is at {0}/\n", service.url());
+    io::stdout().write_all(told.as_bytes()).map_err(failed)?;
     let handle = service.handle();
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {

@@ -14,6 +14,7 @@
 
 mod api;
 mod config;
+mod dashboard;
 mod engine;
 mod error;
 mod gateway;

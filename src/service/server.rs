@@ -18,7 +18,7 @@ use actix_web::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ServiceConfig, ServiceError, api,
+    ServiceConfig, ServiceError, api, dashboard,
     engine::Engine,
     gateway,
     http::{Problem, ProblemKind, RateLimiter, RequestId, guard, server_config},
@@ -207,6 +207,7 @@ impl Front {
                     .app_data(queries())
                     .wrap(from_fn(guard))
                     .configure(gateway::configure)
+                    .configure(dashboard::configure)
                     .configure(api::configure)
             }
         };

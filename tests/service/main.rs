@@ -3,15 +3,19 @@
 #[path = "../support/agent.rs"]
 #[allow(dead_code, reason = "the tests of other parts use more of it")]
 mod agent;
+mod browser;
 mod client;
+mod dashboard;
 mod durable;
+mod follower;
+mod gateway;
 mod http;
 mod idempotency;
 mod operations;
+mod readers;
+mod remote;
 mod rest;
 mod runs;
-mod gateway;
-mod remote;
 mod scene;
 mod security;
 mod slice;

@@ -35,6 +35,11 @@ impl Served {
         self.state.path().to_owned()
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Ends it without a warning, as a crash does.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();

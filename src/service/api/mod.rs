@@ -4,6 +4,7 @@
 
 mod commands;
 mod description;
+mod events;
 mod files;
 mod git;
 mod leases;
@@ -21,6 +22,7 @@ fn routes() -> Routes {
     let mut routes = Routes::default();
     workspaces::routes(&mut routes);
     commands::routes(&mut routes);
+    events::routes(&mut routes);
     runs::routes(&mut routes);
     files::routes(&mut routes);
     git::routes(&mut routes);

@@ -150,6 +150,7 @@ impl Engine {
     /// Follows a command to its end in the background. So many bytes of its two streams are in its log already.
     pub(super) fn watch(self: &Arc<Self>, handle: Arc<CommandHandle>, stream: CommandStream, known: [u64; 2]) {
         lock(&self.commands).insert(handle.record().id, Arc::clone(&handle));
+        self.events.command(&handle.record());
         let engine = Arc::clone(self);
         self.spawn(async move {
             if let Some(ended) = engine.follow(&handle, stream, known).await {

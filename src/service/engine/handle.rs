@@ -96,7 +96,9 @@ impl Engine {
         change(&mut record);
         let what = || self.store.commit([with, &[Table::Commands.put(record.id, &record)]].concat());
         if self.until_stored("the record of a command", what).await {
-            handle.record.send_replace(Arc::new(record));
+            let record = Arc::new(record);
+            self.events.command(&record);
+            handle.record.send_replace(record);
         }
     }
 

@@ -3,6 +3,7 @@
 mod commands;
 mod end;
 mod error;
+mod events;
 mod files;
 mod handle;
 mod idempotency;
@@ -24,6 +25,7 @@ use std::{
 
 pub(crate) use commands::{StartRequest, Started, command_location};
 pub(crate) use error::EngineError;
+pub(crate) use events::{FleetReader, Place};
 pub(crate) use handle::CommandHandle;
 pub(crate) use idempotency::{Claim, Made};
 pub(crate) use leases::{LeaseTerms, LeaseView};
@@ -51,6 +53,8 @@ pub(crate) struct Engine {
     pub(super) fleet: Fleet,
     pub(super) store: Arc<dyn Store>,
     pub(super) logs: Logs,
+    /// What is told to those who follow the fleet.
+    events: Arc<events::FleetEvents>,
     sealer: Sealer,
     /// The commands that have not ended.
     commands: Mutex<HashMap<EventId, Arc<CommandHandle>>>,
@@ -96,6 +100,7 @@ impl Engine {
             fleet: Fleet::start().map_err(ServiceError::Start)?,
             store: Arc::new(store),
             logs: Logs::open(config.state_dir.join("logs"))?,
+            events: Arc::new(events::FleetEvents::new()),
             sealer: Sealer::open(&config.state_dir.join("key"))?,
             commands: Mutex::default(),
             places: Arc::new(Semaphore::new(config.limits.commands)),

@@ -124,7 +124,9 @@ impl Engine {
         change(&mut record);
         let attempt = || self.store.commit([with, &[Table::Runs.put(record.id, &record)]].concat());
         if self.until_stored("the record of a run", attempt).await {
-            run.record.send_replace(Arc::new(record));
+            let record = Arc::new(record);
+            self.events.run(&record, run.counts());
+            run.record.send_replace(record);
         }
     }
 

@@ -149,6 +149,7 @@ impl Engine {
         let record = run.record();
         let handle = self.fleet.run(spec.with_id(record.id));
         let _ = run.cancel.set(Box::new(handle.canceller()));
+        self.events.run(&record, run.counts());
         // Somebody may have cancelled it before there was a way to.
         if run.record().cancelled {
             handle.cancel();
