@@ -15,7 +15,6 @@ use awc::{
     BoxedSocket,
     ws::{Codec, Frame, Message},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -130,12 +129,6 @@ impl Browser {
     /// What the page and the browser complained of until now: errors, warnings, and what the page's policy forbade.
     pub(crate) fn complaints(&self) -> &[String] {
         &self.complaints
-    }
-
-    /// A picture of the page, as PNG.
-    pub(crate) async fn picture(&mut self) -> Vec<u8> {
-        let answer = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
-        STANDARD.decode(answer["data"].as_str().unwrap()).unwrap()
     }
 
     async fn call(&mut self, method: &str, params: Value) -> Value {

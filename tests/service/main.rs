@@ -1,8 +1,5 @@
 //! The service, over real sockets, in a process of its own that can be killed.
 
-#[path = "../support/agent.rs"]
-#[allow(dead_code, reason = "the tests of other parts use more of it")]
-mod agent;
 mod browser;
 mod client;
 mod dashboard;
@@ -22,3 +19,5 @@ mod slice;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;
+
+use support::agent;
