@@ -69,6 +69,10 @@ impl CommandHead {
         let rest = text.strip_prefix(BEFORE_ID)?;
         let (id, rest) = rest.split_at_checked(32)?;
         let command = rest.strip_prefix(AFTER_ID)?;
+        // Ids are written in one way only, and what is written otherwise is somebody else's.
+        if id.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return None;
+        }
         Some((Self(id.parse().ok()?), command))
     }
 }

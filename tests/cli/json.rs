@@ -46,7 +46,7 @@ fn every_line_of_a_run() {
     assert_eq!(lines[0]["targets"], 2);
 
     for started in of(&lines, "target_started") {
-        assert_eq!(fields(started), BTreeSet::from(["workspace", "command_id", "attempt"]));
+        assert_eq!(fields(started), BTreeSet::from(["workspace", "command_id", "attempt", "step"]));
         assert_eq!(started["command_id"].as_str().unwrap().len(), 32);
         assert_eq!(started["attempt"], 1);
     }

@@ -221,6 +221,11 @@ async fn what_is_served_is_what_is_described() {
         let asked = path.replace("{name}", "none").replace("{id}", "0198f7d8-0000-7000-8000-000000000000");
         let described: Vec<String> = item.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
         for method in ["GET", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
+            if (method, path.as_str()) == ("GET", "/v1/events") {
+                // It never ends; those who follow the fleet look at it in `readers.rs`.
+                assert!(described.contains(&"GET".to_owned()));
+                continue;
+            }
             let answer = send(&service, method, &asked, &[], "").await;
             let shown = format!("{method} {path}: {} {}", answer.status, answer.text());
             if described.iter().any(|known| known == method) {

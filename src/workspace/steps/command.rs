@@ -19,7 +19,7 @@ use crate::{
         core::Core,
         feed,
         step_queue::{Permit, Refused},
-        superseded::is_superseded,
+        superseded::{self, Fate, is_superseded},
         watch::{Assembly, CommandWatch, Progress, Started, Watching},
     },
 };
@@ -206,10 +206,9 @@ pub(crate) async fn start_detached(
 async fn turns_out_superseded(core: &Rc<Core>, id: EventId) -> Result<bool, Failure> {
     let past_its_head = Instant::now() + PAST_ITS_HEAD;
     while Instant::now() < past_its_head {
-        if let Some(last) = feed::last_output(&core.client()?, id).await?
-            && last.is_final()
-        {
-            return Ok(is_superseded(last.exit_code, last.stderr.as_deref().unwrap_or_default()));
+        match superseded::fate(&core.client()?, id).await? {
+            Fate::Open => {}
+            fate => return Ok(fate == Fate::Superseded),
         }
         actix_rt::time::sleep(PAST_ITS_HEAD / 20).await;
     }

@@ -15,7 +15,7 @@ use crate::{
         backoff::{NEVER_ANSWERED, Waits},
         core::Core,
         feed,
-        superseded::is_superseded,
+        superseded::{self, Fate},
     },
 };
 
@@ -54,10 +54,12 @@ pub(super) async fn recover(
     inquiry.until_answered(|| put_tombstone(core, head)).await?;
     for _ in 0..2 {
         let Some(command) = inquiry.until_answered(|| feed::find_command(core, head)).await? else { continue };
-        let last = inquiry.until_answered(|| async { feed::last_output(&core.client()?, command.id).await }).await?;
-        let superseded =
-            last.is_some_and(|last| is_superseded(last.exit_code, last.stderr.as_deref().unwrap_or_default()));
-        return Ok(if superseded { Recovered::NeverRuns } else { Recovered::Found { command, forbidden: true } });
+        let fate = inquiry.until_answered(|| async { superseded::fate(&core.client()?, command.id).await }).await?;
+        return Ok(if fate == Fate::Superseded {
+            Recovered::NeverRuns
+        } else {
+            Recovered::Found { command, forbidden: true }
+        });
     }
     Ok(Recovered::NeverRuns)
 }

@@ -12,7 +12,7 @@ use crate::{
     workspace::{
         core::{Core, count},
         feed,
-        superseded::is_superseded,
+        superseded::{self, Fate},
         watch::Started,
     },
 };
@@ -110,12 +110,11 @@ fn found(core: &Core, started: Started) -> Resumed {
 async fn look(core: &Rc<Core>, inquiry: &mut Inquiry<'_>, ids: ProcessIds) -> Result<Option<Started>, Failure> {
     let heads: Vec<_> = ids.all().map(CommandHead::new).collect();
     for (head, command) in inquiry.until_answered(|| feed::find_commands(core, &heads)).await? {
-        let last = async || feed::last_output(&core.client()?, command.id).await;
-        let last = inquiry.until_answered(last).await?.filter(|last| last.is_final());
-        let at = match last {
-            Some(last) if is_superseded(last.exit_code, last.stderr.as_deref().unwrap_or_default()) => continue,
-            Some(_) => Instant::now(),
-            None => match began(core, inquiry, &command).await? {
+        let fate = async || superseded::fate(&core.client()?, command.id).await;
+        let at = match inquiry.until_answered(fate).await? {
+            Fate::Superseded => continue,
+            Fate::Ran { ended: true } => Instant::now(),
+            Fate::Ran { ended: false } | Fate::Open => match began(core, inquiry, &command).await? {
                 Some(at) => at,
                 None => continue,
             },
@@ -131,10 +130,11 @@ async fn began(core: &Rc<Core>, inquiry: &mut Inquiry<'_>, command: &BashCommand
     let (at, age) = age(core, inquiry, command).await?;
     let past_its_head = Instant::now() + PAST_ITS_HEAD.saturating_sub(age);
     while Instant::now() < past_its_head {
-        let last = async || feed::last_output(&core.client()?, command.id).await;
-        if let Some(last) = inquiry.until_answered(last).await? {
-            let superseded = is_superseded(last.exit_code, last.stderr.as_deref().unwrap_or_default());
-            return Ok((!superseded).then_some(at));
+        let fate = async || superseded::fate(&core.client()?, command.id).await;
+        match inquiry.until_answered(fate).await? {
+            Fate::Open => {}
+            Fate::Superseded => return Ok(None),
+            Fate::Ran { .. } => return Ok(Some(at)),
         }
         actix_rt::time::sleep(PAST_ITS_HEAD / 20).await;
     }
