@@ -14,10 +14,8 @@ use tokio::{
 
 use super::decode::Utf8Decoder;
 
-/// How long text is held back that comes after a pause: what is written in one go then goes out in one event.
-const GATHER: Duration = Duration::from_millis(10);
-/// The shortest time between two events of a stream, and so the longest for which text that was read is held back.
-const BETWEEN_EVENTS: Duration = Duration::from_millis(100);
+/// The longest time for which text that was read is held back.
+pub(super) const FLUSH_AFTER: Duration = Duration::from_millis(100);
 /// The size at which text goes out at once.
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
 const READ_BYTES: usize = 64 << 10;
@@ -32,15 +30,13 @@ struct Side<R> {
     pipe: Option<R>,
     decoder: Utf8Decoder,
     text: String,
-    /// When the text has to go out, if there is any.
-    flush_at: Option<Instant>,
-    /// When text went out last.
-    went_out: Option<Instant>,
+    /// When the first of the text was read.
+    since: Option<Instant>,
 }
 
 impl<R: AsyncRead + Unpin> Side<R> {
     fn new(pipe: Option<R>) -> Self {
-        Self { pipe, decoder: Utf8Decoder::default(), text: String::new(), flush_at: None, went_out: None }
+        Self { pipe, decoder: Utf8Decoder::default(), text: String::new(), since: None }
     }
 
     /// Reads once. Ready when something was read or the stream ended.
@@ -55,8 +51,8 @@ impl<R: AsyncRead + Unpin> Side<R> {
                 }
                 Poll::Ready(result) => self.end(result),
             }
-            if self.flush_at.is_none() && !self.text.is_empty() {
-                self.flush_at = Some(flush_at(Instant::now(), self.went_out));
+            if self.since.is_none() && !self.text.is_empty() {
+                self.since = Some(Instant::now());
             }
             Poll::Ready(())
         })
@@ -71,24 +67,13 @@ impl<R: AsyncRead + Unpin> Side<R> {
     }
 
     fn take(&mut self) -> String {
-        self.flush_at = None;
+        self.since = None;
         std::mem::take(&mut self.text)
     }
 
-    /// The text, where it has to go out by now.
-    fn take_due(&mut self, now: Instant) -> Option<String> {
-        let is_due = self.text.len() >= CHUNK_BYTES || self.flush_at.is_some_and(|at| at <= now);
-        is_due.then(|| {
-            self.went_out = Some(now);
-            self.take()
-        })
+    fn is_due(&self, now: Instant) -> bool {
+        self.text.len() >= CHUNK_BYTES || self.since.is_some_and(|since| since + FLUSH_AFTER <= now)
     }
-}
-
-/// When text has to go out of which the first was read now.
-fn flush_at(now: Instant, went_out: Option<Instant>) -> Instant {
-    let soon = now + GATHER;
-    went_out.map_or(soon, |last| soon.max(last + BETWEEN_EVENTS))
 }
 
 /// Both streams of a command.
@@ -143,16 +128,18 @@ impl Pump {
 
     /// When the oldest text that was read has to go out.
     pub(super) fn flush_at(&self) -> Option<Instant> {
-        self.stdout.flush_at.into_iter().chain(self.stderr.flush_at).min()
+        let since = self.stdout.since.iter().chain(&self.stderr.since).min()?;
+        Some(*since + FLUSH_AFTER)
     }
 
     /// The text that has to go out now: of the standard output, and of the standard error.
     pub(super) fn take_due(&mut self) -> (Option<String>, Option<String>) {
-        if self.stdout.flush_at.is_none() && self.stderr.flush_at.is_none() {
+        if self.stdout.since.is_none() && self.stderr.since.is_none() {
             return (None, None);
         }
         let now = Instant::now();
-        (self.stdout.take_due(now), self.stderr.take_due(now))
+        let stdout = self.stdout.is_due(now).then(|| self.stdout.take());
+        (stdout, self.stderr.is_due(now).then(|| self.stderr.take()))
     }
 
     /// Makes this the text that has not gone out.
@@ -164,35 +151,5 @@ impl Pump {
     /// All text that has not gone out.
     pub(super) fn take_rest(&mut self) -> (String, String) {
         (self.stdout.take(), self.stderr.take())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    #[test]
-    fn text_after_a_pause_goes_out_soon_and_steady_text_ten_times_a_second() {
-        let start = Instant::now();
-        assert_eq!(flush_at(start, None), start + ms(10));
-        assert_eq!(flush_at(start + ms(500), Some(start)), start + ms(510));
-        assert_eq!(flush_at(start + ms(30), Some(start)), start + ms(100));
-        assert_eq!(flush_at(start + ms(95), Some(start)), start + ms(105));
-
-        // A line each millisecond, for a second.
-        let (mut went_out, mut events) = (None, Vec::new());
-        let mut due = None;
-        for line in (0..1_000).map(|line| start + ms(line)) {
-            let at = *due.get_or_insert_with(|| flush_at(line, went_out));
-            if at <= line {
-                events.push(line.duration_since(start).as_millis());
-                (went_out, due) = (Some(line), None);
-            }
-        }
-        assert_eq!(events, [10, 110, 210, 310, 410, 510, 610, 710, 810, 910]);
     }
 }
