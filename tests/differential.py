@@ -97,7 +97,7 @@ MEANT_OF_A_GATEWAY = {
     "raw cors foreign": NO_PAGES,
     "raw preflight": NO_PAGES,
 }
-# Where both sides are the same server, one of them behind a gateway.
+# Where both sides are the same server, one of them behind a gateway, and what is seen depends on whose command came last.
 MEANT_OF_ONE_SERVER = {"raw search newest": "the head of the runtime is shown to nobody who comes through the gateway"}
 
 
@@ -596,7 +596,7 @@ async def main():
         meant = meant_here.get(name)
         if meant and a != b:
             print("meant", name, f"({meant})", *(["a=" + short(a, b), "b=" + short(b, a)] if given.v else []), flush=True)
-        elif meant:
+        elif meant and name not in MEANT_OF_ONE_SERVER:
             differ += 1
             print("DIFF", name, "is the same on both, though it was meant to differ:", meant, flush=True)
         elif a == b:

@@ -20,6 +20,14 @@ pub(super) const fn default_timeout() -> i64 {
     300
 }
 
+/// Writes a time with six digits of fraction, or none when they are all zero.
+fn as_servers_do<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    if time.subsec_microsecond() == 0 && time.subsec_millisecond() == 0 {
+        return serializer.collect_str(&format_args!("{time:.0}"));
+    }
+    serializer.collect_str(&format_args!("{time:.6}"))
+}
+
 /// A command as the server recorded it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BashCommand {
@@ -34,6 +42,7 @@ pub struct BashCommand {
     /// The command's id.
     pub id: EventId,
     /// When the server took it, by the server's clock.
+    #[serde(serialize_with = "as_servers_do")]
     pub timestamp: Timestamp,
     /// New at each start of the server. In the answer to a start, and only of the embedded agent server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +55,7 @@ pub struct BashOutput {
     /// The event's own id.
     pub id: EventId,
     /// When the server made the event, by the server's clock.
+    #[serde(serialize_with = "as_servers_do")]
     pub timestamp: Timestamp,
     /// The command it belongs to.
     pub command_id: EventId,
@@ -173,6 +183,15 @@ mod tests {
         let full = r#"{"kind":"BashOutput","id":"0f8fad5bd9cb469fa16570867728950e","timestamp":"2026-01-02T03:04:05.000006Z","command_id":"0f8fad5bd9cb469fa16570867728950f","order":0,"exit_code":null,"stdout":null,"stderr":null,"later":{"x":1}}"#;
         let minimal: BashEvent = serde_json::from_str(minimal).unwrap();
         assert_eq!(minimal, serde_json::from_str(full).unwrap());
+    }
+
+    #[test]
+    fn times_are_written_as_servers_write_them() {
+        for time in ["2026-01-02T03:04:05.120000Z", "2026-01-02T03:04:05.000006Z", "2026-01-02T03:04:05Z"] {
+            let text = format!(r#"{{"command":"true","id":"0f8fad5bd9cb469fa16570867728950e","timestamp":"{time}"}}"#);
+            let command: BashCommand = serde_json::from_str(&text).unwrap();
+            assert_eq!(serde_json::to_value(&command).unwrap()["timestamp"], time);
+        }
     }
 
     #[test]
