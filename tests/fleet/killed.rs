@@ -14,6 +14,7 @@ use workspace_fleet::{
     Connection, Fleet, Outcome, OutputStream, RunSpec, Selector, WorkspaceConfig,
     fleet::{Job, JobStep, RunEvent, RunEventKind, RunOperation, RunProgress, TargetValue},
     messages::ExecuteCommand,
+    protocol::EventId,
 };
 
 use crate::sandboxes::{Sandboxes, count, summary};
@@ -55,9 +56,9 @@ fn spec(shared: &Path, jobs: bool) -> RunSpec {
     } else {
         RunSpec::each(Selector::all(), job(shared, "{workspace}", false))
     };
-    spec.with_id("0f8fad5bd9cb469fa16570867728950e".parse::<workspace_fleet::protocol::EventId>().unwrap())
-        .with_stream_output(true)
-        .with_retries(1)
+    // Another one each time: commands that were called off under it stay so on this machine.
+    let id: EventId = fs::read_to_string(shared.join("run")).unwrap().parse().unwrap();
+    spec.with_id(id).with_stream_output(true).with_retries(1)
 }
 
 fn stored(folder: &Path) -> Vec<RunEvent> {
@@ -129,6 +130,7 @@ async fn happened(jobs: bool) -> (Sandboxes, Vec<RunEvent>) {
     let folder = sandboxes.shared("");
     let names = sandboxes.agents.iter().enumerate().map(|(number, agent)| format!("w{number} {}\n", agent.url()));
     fs::write(folder.join("workspaces"), names.collect::<String>()).unwrap();
+    fs::write(folder.join("run"), EventId::random().to_string()).unwrap();
     if jobs {
         fs::write(folder.join("jobs"), "").unwrap();
     }
