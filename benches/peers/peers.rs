@@ -1,0 +1,45 @@
+//! Where the peers are.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::process::{Result, Sample, Served, measured};
+
+/// The Python that has the original's package, if there is one.
+pub(crate) fn python() -> Option<PathBuf> {
+    let named = std::env::var_os("WSFLEET_PEERS_PYTHON").map(PathBuf::from);
+    named.or_else(|| Some(real_server()?.join("python"))).filter(|python| python.exists())
+}
+
+/// Where the programs of the newest real server are, if one is installed.
+pub(crate) fn real_server() -> Option<PathBuf> {
+    let root =
+        std::env::var_os("WSFLEET_REAL_SERVERS").map_or_else(|| PathBuf::from("target/real-servers"), PathBuf::from);
+    let found = root.join("1.58.0/bin").canonicalize().ok()?;
+    found.join("agent-server").exists().then_some(found)
+}
+
+/// The Python class on workspaces behind this URL.
+pub(crate) fn python_class(python: &Path, url: &str, workspaces: usize, each: usize, at_once: usize) -> Result<Sample> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/python_client.py");
+    let mut command = Command::new(python);
+    command.arg(script).arg(url).args([workspaces, each, at_once].map(|number| number.to_string()));
+    measured(command.env("PYTHONWARNINGS", "ignore"))
+}
+
+/// Our own program, as built for this run.
+pub(crate) const WSFLEET: &str = env!("CARGO_BIN_EXE_wsfleet");
+
+/// An embedded agent server in a process of its own, whose key is `key`.
+pub(crate) fn agent(root: &Path) -> Result<Served> {
+    let mut command = Command::new(WSFLEET);
+    command.args(["agent", "--port", "0", "--root"]).arg(root).env("OH_SESSION_API_KEYS_0", "key");
+    Served::run(&mut command)
+}
+
+/// A stub, each of whose answers comes after a delay of so many milliseconds.
+pub(crate) fn stub() -> Result<Served> {
+    Served::start(&["--stub"])
+}

@@ -1,0 +1,71 @@
+use std::{path::Path, time::Instant};
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use workspace_fleet::{Connection, Fleet, Workspace, WorkspaceConfig, fleet::raise_open_file_limit};
+
+use crate::process::{Result, Sample, cpu_time, own_memory};
+
+/// Adds workspaces, and runs so many commands on each, so many of them at once, from cold: making the workspaces and their
+/// connections is part of it.
+pub(crate) fn run(
+    url: &str,
+    workspaces: usize,
+    each: usize,
+    at_once: usize,
+    authority: Option<&Path>,
+) -> Result<Sample> {
+    raise_open_file_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let fleet = Fleet::start()?;
+    let (began, cpu) = (Instant::now(), cpu_time());
+    runtime.block_on(async {
+        let mut all = Vec::with_capacity(workspaces);
+        for number in 0..workspaces {
+            let mut connection = Connection::new(&format!("{url}/w{number}"))?;
+            if let Some(file) = authority {
+                connection = connection.with_ca_file(file);
+            }
+            let config = WorkspaceConfig::new(format!("w{number}"), connection).with_max_concurrent_steps(at_once);
+            all.push(fleet.add(config).await?);
+        }
+        let mut running: FuturesUnordered<_> = all.iter().map(|workspace| commands(workspace, each, at_once)).collect();
+        while let Some(done) = running.next().await {
+            done?;
+        }
+        Ok::<_, Box<dyn std::error::Error>>(())
+    })?;
+    Ok(Sample {
+        done: (workspaces * each) as f64,
+        seconds: began.elapsed().as_secs_f64(),
+        cpu: (cpu_time() - cpu).as_secs_f64(),
+        peak: own_memory("VmHWM:"),
+    })
+}
+
+/// Runs so many commands, one after another, on each of eight workspaces behind one agent server.
+pub(crate) fn on_agent(url: &str, each: usize) -> Result<Sample> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let fleet = Fleet::start()?;
+    let began = Instant::now();
+    runtime.block_on(async {
+        let mut all = Vec::new();
+        for number in 0..8 {
+            let connection = Connection::new(url)?.with_api_key("key");
+            all.push(fleet.add(WorkspaceConfig::new(format!("w{number}"), connection)).await?);
+        }
+        futures::future::try_join_all(all.iter().map(|workspace| commands(workspace, each, 1))).await.map(drop)
+    })?;
+    Ok(Sample { done: (8 * each) as f64, seconds: began.elapsed().as_secs_f64(), ..Sample::default() })
+}
+
+/// Runs commands on one workspace, so many at once.
+async fn commands(workspace: &Workspace, count: usize, at_once: usize) -> Result<()> {
+    let running = futures::stream::iter(0..count).map(|_| workspace.execute_command("true")).buffer_unordered(at_once);
+    let mut running = std::pin::pin!(running);
+    while let Some(result) = running.next().await {
+        if !result?.success() {
+            return Err("a command failed".into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! The contenders. Each runs in a process of its own, does its work once, and prints a sample as JSON.
+
+mod awc;
+mod fleet;
+mod hyper;
+mod idle;
+mod lag;
+mod output;
+
+use crate::process::{Result, Sample};
+
+/// Runs the contender of this name.
+pub(crate) fn run(name: &str, arguments: &[String]) -> Result<Sample> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match (name, arguments.as_slice()) {
+        ("fleet", [url, workspaces, each, at_once]) => {
+            fleet::run(url, workspaces.parse()?, each.parse()?, at_once.parse()?, None)
+        }
+        ("fleet-tls", [url, workspaces, each, at_once, authority]) => {
+            fleet::run(url, workspaces.parse()?, each.parse()?, at_once.parse()?, Some(authority.as_ref()))
+        }
+        ("awc", [url, commands, at_once]) => awc::run(url, commands.parse()?, at_once.parse()?),
+        ("hyper", [port, commands, at_once]) => hyper::run(port.parse()?, commands.parse()?, at_once.parse()?),
+        ("true", [url, each]) => fleet::on_agent(url, each.parse()?),
+        ("idle", [url, workspaces]) => idle::run(url, workspaces.parse()?),
+        ("lag", [url, push, duration, commands]) => lag::run(url, push.parse()?, duration.parse()?, commands.parse()?),
+        ("output", [url, bytes, how]) => output::run(url, bytes.parse()?, how),
+        _ => Err(format!("there is no contender {name} with {} arguments", arguments.len()).into()),
+    }
+}

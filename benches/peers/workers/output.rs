@@ -1,0 +1,44 @@
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use workspace_fleet::{
+    Connection, Fleet, WorkspaceConfig,
+    messages::{CommandEvent, ExecuteCommand},
+};
+
+use crate::process::{Result, Sample, cpu_time, own_memory};
+
+/// Reads so many bytes of output of one command, as a stream or collected.
+pub(crate) fn run(url: &str, bytes: usize, how: &str) -> Result<Sample> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let fleet = Fleet::start()?;
+        let workspace = fleet.add(WorkspaceConfig::new("w", Connection::new(url)?.with_api_key("key"))).await?;
+        let line = "x".repeat(127);
+        let command = ExecuteCommand::new(format!("yes {line} | head -c {bytes}")).with_timeout(None);
+        let (began, cpu) = (Instant::now(), cpu_time());
+        let read = match how {
+            "streamed" => {
+                let mut stream = workspace.follow_command(command.with_max_output(0));
+                let mut read = 0;
+                while let Some(event) = stream.next().await {
+                    if let CommandEvent::Output { text, .. } = event {
+                        read += text.len();
+                    }
+                }
+                stream.result().await?;
+                read
+            }
+            _ => workspace.execute_command(command.with_max_output(bytes)).await?.stdout.len(),
+        };
+        if read != bytes {
+            return Err(format!("{read} of {bytes} bytes came").into());
+        }
+        Ok(Sample {
+            done: bytes as f64,
+            seconds: began.elapsed().as_secs_f64(),
+            cpu: (cpu_time() - cpu).as_secs_f64(),
+            peak: own_memory("VmHWM:"),
+        })
+    })
+}
