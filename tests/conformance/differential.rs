@@ -19,9 +19,9 @@ use crate::{
 };
 
 pub(crate) const CASES: &[Case] = &[
-    case!(the_python_client_sees_no_difference).only(is_the_measure).within(10),
-    case!(the_python_client_sees_no_service_before_the_same_server).only(is_the_measure).within(10),
-    case!(the_python_client_sees_no_service_before_the_embedded_server).only(is_the_measure).within(10),
+    case!(the_python_client_sees_no_difference).only(is_the_measure).within(10).alone(),
+    case!(the_python_client_sees_no_service_before_the_same_server).only(is_the_measure).within(10).alone(),
+    case!(the_python_client_sees_no_service_before_the_embedded_server).only(is_the_measure).within(10).alone(),
 ];
 
 /// The version whose API the embedded server has.
