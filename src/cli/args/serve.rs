@@ -64,6 +64,7 @@ pub(in crate::cli) struct ServeArgs {
     #[arg(long, value_name = "HOST", help_heading = SECURITY)]
     pub(in crate::cli) allow_host: Vec<HostPattern>,
 
+    #[allow(rustdoc::bare_urls, reason = "it is shown as it is")]
     /// Let pages of this origin use the service, as in https://fleet.example; may be repeated, * is any
     #[arg(long, value_name = "ORIGIN", help_heading = SECURITY)]
     pub(in crate::cli) allow_origin: Vec<String>,
