@@ -31,8 +31,8 @@ export class Activity {
     const turn = (this.#turn += 1);
     const [runs, running, latest] = await Promise.all([
       list("/v1/runs", "runs", 50),
-      commands("/v1/commands?state=running", MOST / 2),
-      commands("/v1/commands", 50),
+      list("/v1/commands?state=running", "commands", MOST / 2),
+      list("/v1/commands", "commands", 50),
     ]);
     // Another load has begun, which knows more.
     if (turn !== this.#turn) return;
@@ -132,14 +132,4 @@ export class Activity {
 
 function newestFirst(a, b) {
   return Date.parse(b.created) - Date.parse(a.created);
-}
-
-/** Commands of a list; none where the service lists none. */
-async function commands(path, most) {
-  try {
-    return await list(path, "commands", most);
-  } catch (error) {
-    if (error.status === 404 || error.status === 405) return [];
-    throw error;
-  }
 }

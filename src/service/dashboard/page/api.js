@@ -76,7 +76,7 @@ export async function list(path, name, most = Infinity) {
     if (next !== null) query.set("cursor", next);
     const page = await get(`${path}${path.includes("?") ? "&" : "?"}${query}`);
     items.push(...(page[name] ?? []));
-    next = page.next_cursor ?? page.next ?? null;
+    next = page.next_cursor ?? null;
   } while (next !== null && items.length < most);
   return items;
 }
