@@ -100,6 +100,11 @@ MEANT_OF_A_GATEWAY = {
 # Where both sides are the same server, one of them behind a gateway, and what is seen depends on whose command came last.
 MEANT_OF_ONE_SERVER = {"raw search newest": "the head of the runtime is shown to nobody who comes through the gateway"}
 
+# Output of more than one event: a search of a real server that runs while events are written can miss one of them, and the client
+# never asks again. Such a case is tried again, but for an embedded server, which has no such excuse.
+CAN_LOSE_A_CHUNK = {"execute output over one chunk", "execute both streams over one chunk"}
+TRIES = 5
+
 
 class Side:
     def __init__(self, label, host, key):
@@ -550,6 +555,19 @@ def raw(name, method, path, options):
     CASES.append((f"raw {name}", run))
 
 
+async def outcomes(name, function, sides, ours):
+    """What a case comes to on both sides."""
+    a, b = [await outcome(function, side) for side in sides]
+    tries = 1
+    while a != b and name in CAN_LOSE_A_CHUNK and tries < TRIES:
+        a, again = [await outcome(function, side) for side in sides]
+        tries += 1
+        if ours and again != b:
+            return again, b
+        b = again
+    return a, b
+
+
 async def outcome(function, side):
     try:
         value = await function(side)
@@ -591,7 +609,7 @@ async def main():
         if given.only and given.only not in name and name != "git setup":
             continue
         # One after the other: the client's own sleep blocks the event loop.
-        a, b = [await outcome(function, side) for side in sides]
+        a, b = await outcomes(name, function, sides, given.ours)
         tried += 1
         meant = meant_here.get(name)
         if meant and a != b:

@@ -120,6 +120,7 @@ async fn dropped_it_runs_on_or_is_stopped(sandbox: &Sandbox) {
     let id = sandbox.workspace.start_command(detached("echo begun; sleep 600")).await.unwrap();
     let mut attached = sandbox.workspace.attach(id);
     while !matches!(attached.next().await, Some(CommandEvent::Started { .. })) {}
+    assert!(crate::support::eventually(Duration::from_secs(10), || sandbox.runs("sleep 600")).await);
     drop(attached);
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(sandbox.runs("sleep 600"), "whoever looked on has gone, and nothing else has changed");

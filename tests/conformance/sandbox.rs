@@ -82,9 +82,11 @@ impl Sandbox {
         eventually(Duration::from_secs(10), || !processes::running_in(self.directory.path()).is_empty()).await
     }
 
-    /// Whether a process with this command line runs in the case's directory.
+    /// Whether a process with this command line, and no other, runs in the case's directory: a shell that is to run it has it
+    /// within its own.
     pub(crate) fn runs(&self, command_line: &str) -> bool {
-        processes::running_in(self.directory.path()).iter().any(|process| process.contains(command_line))
+        let is_it = |process: &String| process.split_once(": ").is_some_and(|(_, line)| line.trim_end() == command_line);
+        processes::running_in(self.directory.path()).iter().any(is_it)
     }
 
     /// Another workspace on the same server, which reaches it at `url`.
