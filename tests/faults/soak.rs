@@ -68,6 +68,7 @@ async fn soak() {
         let mut config = impatient(&format!("w{at}"), &proxy.url(), scene.root.path());
         // Many faults in a row are bad luck here, and no outage.
         config.max_outage = LIMIT;
+        config.max_concurrent_steps = usize::try_from(lanes_each).unwrap();
         let workspace = scene.fleet.add(config).await.unwrap();
         lanes.extend((0..lanes_each).map(|_| lane(workspace.clone(), at)));
     }

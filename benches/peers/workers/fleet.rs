@@ -5,41 +5,68 @@ use workspace_fleet::{Connection, Fleet, Workspace, WorkspaceConfig, fleet::rais
 
 use crate::process::{Result, Sample, cpu_time, own_memory};
 
-/// Adds workspaces, and runs so many commands on each, so many of them at once, from cold: making the workspaces and their
-/// connections is part of it.
-pub(crate) fn run(
-    url: &str,
-    workspaces: usize,
-    each: usize,
-    at_once: usize,
-    authority: Option<&Path>,
-) -> Result<Sample> {
-    raise_open_file_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let fleet = Fleet::start()?;
-    let (began, cpu) = (Instant::now(), cpu_time());
-    runtime.block_on(async {
-        let mut all = Vec::with_capacity(workspaces);
-        for number in 0..workspaces {
-            let mut connection = Connection::new(&format!("{url}/w{number}"))?;
-            if let Some(file) = authority {
-                connection = connection.with_ca_file(file);
+/// Commands over a fleet.
+pub(crate) struct Load<'a> {
+    pub(crate) url: &'a str,
+    pub(crate) workspaces: usize,
+    /// How many commands each workspace runs, and how many of them at once.
+    pub(crate) each: usize,
+    pub(crate) at_once: usize,
+    /// The certificate authority of a server with TLS.
+    pub(crate) authority: Option<&'a Path>,
+}
+
+impl Load<'_> {
+    /// From cold: making the workspaces and their connections is part of it.
+    pub(crate) fn cold(&self) -> Result<Sample> {
+        self.measured(false)
+    }
+
+    /// After each workspace has run a command.
+    pub(crate) fn warm(&self) -> Result<Sample> {
+        self.measured(true)
+    }
+
+    fn measured(&self, warm: bool) -> Result<Sample> {
+        raise_open_file_limit();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let fleet = Fleet::start()?;
+        let (mut began, mut cpu) = (Instant::now(), cpu_time());
+        runtime.block_on(async {
+            let mut all = Vec::with_capacity(self.workspaces);
+            for number in 0..self.workspaces {
+                all.push(fleet.add(self.workspace(number)?).await?);
             }
-            let config = WorkspaceConfig::new(format!("w{number}"), connection).with_max_concurrent_steps(at_once);
-            all.push(fleet.add(config).await?);
+            if warm {
+                everywhere(&all, 1, 1).await?;
+                (began, cpu) = (Instant::now(), cpu_time());
+            }
+            everywhere(&all, self.each, self.at_once).await
+        })?;
+        Ok(Sample {
+            done: (self.workspaces * self.each) as f64,
+            seconds: began.elapsed().as_secs_f64(),
+            cpu: (cpu_time() - cpu).as_secs_f64(),
+            peak: own_memory("VmHWM:"),
+        })
+    }
+
+    fn workspace(&self, number: usize) -> Result<WorkspaceConfig> {
+        let mut connection = Connection::new(&format!("{}/w{number}", self.url))?;
+        if let Some(file) = self.authority {
+            connection = connection.with_ca_file(file);
         }
-        let mut running: FuturesUnordered<_> = all.iter().map(|workspace| commands(workspace, each, at_once)).collect();
-        while let Some(done) = running.next().await {
-            done?;
-        }
-        Ok::<_, Box<dyn std::error::Error>>(())
-    })?;
-    Ok(Sample {
-        done: (workspaces * each) as f64,
-        seconds: began.elapsed().as_secs_f64(),
-        cpu: (cpu_time() - cpu).as_secs_f64(),
-        peak: own_memory("VmHWM:"),
-    })
+        Ok(WorkspaceConfig::new(format!("w{number}"), connection).with_max_concurrent_steps(self.at_once))
+    }
+}
+
+/// Runs so many commands on every workspace, all at the same time.
+async fn everywhere(all: &[Workspace], each: usize, at_once: usize) -> Result<()> {
+    let mut running: FuturesUnordered<_> = all.iter().map(|workspace| commands(workspace, each, at_once)).collect();
+    while let Some(done) = running.next().await {
+        done?;
+    }
+    Ok(())
 }
 
 /// Runs so many commands, one after another, on each of eight workspaces behind one agent server.

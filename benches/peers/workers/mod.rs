@@ -13,11 +13,10 @@ use crate::process::{Result, Sample};
 pub(crate) fn run(name: &str, arguments: &[String]) -> Result<Sample> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match (name, arguments.as_slice()) {
-        ("fleet", [url, workspaces, each, at_once]) => {
-            fleet::run(url, workspaces.parse()?, each.parse()?, at_once.parse()?, None)
-        }
-        ("fleet-tls", [url, workspaces, each, at_once, authority]) => {
-            fleet::run(url, workspaces.parse()?, each.parse()?, at_once.parse()?, Some(authority.as_ref()))
+        ("fleet", words @ [_, _, _, _]) => load(words)?.cold(),
+        ("fleet-warm", words @ [_, _, _, _]) => load(words)?.warm(),
+        ("fleet-tls", [words @ .., authority]) => {
+            fleet::Load { authority: Some(authority.as_ref()), ..load(words)? }.cold()
         }
         ("awc", [url, commands, at_once]) => awc::run(url, commands.parse()?, at_once.parse()?),
         ("hyper", [port, commands, at_once]) => hyper::run(port.parse()?, commands.parse()?, at_once.parse()?),
@@ -27,4 +26,15 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Result<Sample> {
         ("output", [url, bytes, how]) => output::run(url, bytes.parse()?, how),
         _ => Err(format!("there is no contender {name} with {} arguments", arguments.len()).into()),
     }
+}
+
+fn load<'a>(words: &[&'a str]) -> Result<fleet::Load<'a>> {
+    let [url, workspaces, each, at_once] = words else { return Err("a load has four words".into()) };
+    Ok(fleet::Load {
+        url,
+        workspaces: workspaces.parse()?,
+        each: each.parse()?,
+        at_once: at_once.parse()?,
+        authority: None,
+    })
 }
