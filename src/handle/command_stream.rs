@@ -5,7 +5,7 @@ use std::{
 
 use futures::{FutureExt as _, Stream, future::BoxFuture};
 use tokio::sync::mpsc;
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{CommandResult, WorkspaceError, messages::CommandEvent};
 
@@ -20,6 +20,7 @@ pub struct CommandStream {
     result: Option<Result<CommandResult, WorkspaceError>>,
     events: mpsc::Receiver<CommandEvent>,
     abandon: Option<DropGuard>,
+    called_off: CancellationToken,
 }
 
 impl CommandStream {
@@ -27,8 +28,16 @@ impl CommandStream {
         answer: BoxFuture<'static, Result<CommandResult, WorkspaceError>>,
         events: mpsc::Receiver<CommandEvent>,
         abandon: DropGuard,
+        called_off: CancellationToken,
     ) -> Self {
-        Self { answer: Some(answer), result: None, events, abandon: Some(abandon) }
+        Self { answer: Some(answer), result: None, events, abandon: Some(abandon), called_off }
+    }
+
+    /// Sees to it that the command is not started, if it has not been: it ends as one that was stopped and had no effect. One
+    /// whose start is under way, or that runs, is left alone, and tells so by its [`Started`](CommandEvent::Started) event:
+    /// [`stop_command`](crate::Workspace::stop_command) stops that one.
+    pub fn call_off(&self) {
+        self.called_off.cancel();
     }
 
     /// Takes what is left of the events and returns how the command ended. Output that was streamed is in the result

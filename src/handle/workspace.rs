@@ -96,6 +96,7 @@ impl Workspace {
         let message = Execute {
             command: command.into(),
             caller: caller.clone(),
+            called_off: caller.clone(),
             events: Some(events),
             follow_output: false,
             known: None,
@@ -113,16 +114,18 @@ impl Workspace {
     /// Runs a command and returns the stream of what happens to it.
     pub fn follow_command(&self, command: impl Into<ExecuteCommand>) -> CommandStream {
         let caller = CancellationToken::new();
+        let called_off = caller.child_token();
         let (events, happened) = mpsc::channel(EVENTS);
         let message = Execute {
             command: command.into(),
             caller: caller.clone(),
+            called_off: called_off.clone(),
             events: Some(events),
             follow_output: true,
             known: None,
         };
         let answer = self.ask(message).boxed();
-        CommandStream::new(answer, happened, caller.drop_guard())
+        CommandStream::new(answer, happened, caller.drop_guard(), called_off)
     }
 
     /// Starts a command and returns its id without waiting for its end; `start_command` of the Python class.
@@ -159,7 +162,9 @@ impl Workspace {
         let (events, happened) = mpsc::channel(EVENTS);
         let message = Attach { attach: command.into(), caller: caller.clone(), events: Some(events) };
         let answer = self.ask(message).boxed();
-        CommandStream::new(answer, happened, caller.drop_guard())
+        // It was started before.
+        let called_off = caller.child_token();
+        CommandStream::new(answer, happened, caller.drop_guard(), called_off)
     }
 
     /// Reads what a command has written so far. The Python class's `get_command_output` returns only the newest event.

@@ -169,7 +169,14 @@ impl Handler<ExecuteCommand> for RemoteWorkspace {
 
     fn handle(&mut self, command: ExecuteCommand, ctx: &mut Self::Context) -> Self::Result {
         self.handle(
-            Execute { command, caller: steps::command::no_caller(), events: None, follow_output: false, known: None },
+            Execute {
+                command,
+                caller: steps::command::no_caller(),
+                called_off: steps::command::no_caller(),
+                events: None,
+                follow_output: false,
+                known: None,
+            },
             ctx,
         )
     }

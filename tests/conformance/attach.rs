@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(an_unknown_command),
     case!(dropped_it_runs_on_or_is_stopped),
     case!(large_output_from_its_middle).within(5),
+    case!(its_time_counts_from_its_own_beginning),
 ];
 
 /// Another fleet on the same server, as another process has it.
@@ -132,6 +133,27 @@ async fn dropped_it_runs_on_or_is_stopped(sandbox: &Sandbox) {
     let seen = onlooker.await.unwrap();
     assert!(!seen.success() && !seen.truncated, "{seen:?}");
     assert!(sandbox.is_quiet().await);
+    fleet.shutdown().await;
+}
+
+async fn its_time_counts_from_its_own_beginning(sandbox: &Sandbox) {
+    let id = sandbox.workspace.start_command(detached("echo begun; sleep 600").with_timeout(None)).await.unwrap();
+    let (fleet, workspace) = elsewhere(sandbox).await;
+    assert!(crate::support::eventually(Duration::from_secs(10), || sandbox.runs("sleep 600")).await);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let began = std::time::Instant::now();
+    let ended = workspace.attach(AttachCommand::new(id).with_timeout(Duration::from_secs(2))).result().await.unwrap();
+    assert!(ended.timeout_occurred && !ended.stopped && ended.exit_code == -1, "{ended:?}");
+    assert_eq!(ended.stdout, "begun\n");
+    assert!(ended.duration >= Duration::from_secs(2), "{ended:?}");
+    // Most of its time was over when this began.
+    assert!(began.elapsed() < ended.duration, "{:?} of {:?}", began.elapsed(), ended.duration);
+    assert!(sandbox.is_quiet().await);
+    // That its server has ended it is seen in time as well as out of time.
+    let again = workspace.attach(AttachCommand::new(id).with_timeout(Duration::from_secs(2))).result().await.unwrap();
+    assert!(again.timeout_occurred && again.exit_code == -1, "{again:?}");
+    let longer = workspace.attach(AttachCommand::new(id).with_timeout(Duration::from_secs(60))).result().await.unwrap();
+    assert!(!longer.timeout_occurred && longer.exit_code < 0, "{longer:?}");
     fleet.shutdown().await;
 }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use futures::future::join_all;
-use workspace_fleet::messages::{ExecuteCommand, HoldUntil};
+use workspace_fleet::{
+    Effect, ErrorKind,
+    messages::{ExecuteCommand, HoldUntil},
+};
 
 use crate::{
     case::{Case, case},
@@ -19,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(execute_then_upload_then_download),
     case!(held_until_finished),
     case!(a_long_command_holds_up_nobody),
+    case!(what_is_called_off_is_not_started),
     case!(what_is_no_step_overtakes),
     case!(hundred_sleeps).alone(),
 ];
@@ -84,6 +88,22 @@ async fn a_long_command_holds_up_nobody(sandbox: &Sandbox) {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert!(!long.is_finished());
     long.abort();
+}
+
+async fn what_is_called_off_is_not_started(sandbox: &Sandbox) {
+    let held = ExecuteCommand::new("echo running; sleep 600").with_timeout(None).with_hold_until(HoldUntil::Finished);
+    let mut stream = sandbox.workspace.follow_command(held);
+    let id = crate::timeouts::started(&mut stream).await;
+    let waiting = sandbox.workspace.follow_command(format!(": >{}", sandbox.remote("file")).as_str());
+    waiting.call_off();
+    let error = waiting.result().await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Stopped { .. }) && error.effect == Effect::NotSent, "{error:?}");
+    // One that runs is left alone.
+    stream.call_off();
+    assert_eq!(sandbox.workspace.get_command_output(id).await.unwrap().exit_code, None);
+    sandbox.workspace.stop_command(id).await.unwrap();
+    assert!(stream.result().await.unwrap().stopped);
+    assert_eq!(sandbox.output("ls").await, "", "what was called off never ran");
 }
 
 async fn what_is_no_step_overtakes(sandbox: &Sandbox) {

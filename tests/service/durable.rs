@@ -248,6 +248,34 @@ async fn what_runs_when_the_service_is_told_to_end_runs_on_and_is_taken_up_by_th
 }
 
 #[actix_rt::test]
+async fn the_time_of_a_command_goes_on_while_the_service_is_away() {
+    let mut service = Served::start(&[]);
+    let stage = Stage::new(&service).await;
+    let starts = stage.starts();
+    let start = async |service: &Served, name: &str, command: &str, time: u64| {
+        let body = json!({ "command": format!("echo {name} >> {starts}; {command}"), "timeout_ms": time });
+        let started = service.post("/v1/workspaces/w0/commands", &body).await;
+        format!("/v1/commands/{}", started["id"].as_str().unwrap())
+    };
+    // One whose time is over when the next service begins, and one whose time is not.
+    let short = start(&service, "short", "echo here; sleep 600", 1_000).await;
+    let long = start(&service, "long", "echo here; (setsid sleep 601 &); sleep 600", 4_000).await;
+    while stage.started().len() != 2 {
+        actix_rt::time::sleep(Duration::from_millis(10)).await;
+    }
+    service.kill();
+    // So long that the agent's own bound, a second later, is over.
+    thread::sleep(Duration::from_millis(2_500));
+    service.start_again();
+    for path in [short, long] {
+        let record = until_state(&service.url(&path), "finished").await;
+        assert_eq!((&record["outcome"], &record["result"]["exit_code"]), (&json!("timed_out"), &json!(-1)), "{record}");
+        assert_eq!(record["result"]["timeout_occurred"], true, "{record}");
+        assert_eq!(text_at(&service.url(&format!("{path}/output?format=text"))).await, "here\n");
+    }
+}
+
+#[actix_rt::test]
 async fn a_command_that_its_server_lost_has_an_unknown_outcome_and_one_elsewhere_is_not_held_up() {
     let mut service = Served::start(&[]);
     let mut stage = Stage::new(&service).await;

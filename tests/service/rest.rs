@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
+    client::until_state,
     http::{get, post, send},
     scene::Served,
 };
@@ -33,9 +34,12 @@ async fn workspaces_are_added_listed_changed_and_removed_and_their_secrets_never
         ("?selector=%7B%22names%22%3A%5B%22node2%22%5D%7D", &["node2"]),
         ("?health=ready", &[]),
         ("?health=connecting&limit=1&cursor=node1", &["node2"]),
+        ("?selector=%7B%7D", &["node1", "node2", "web/ä"]),
     ] {
         assert_eq!(names(&list(query).await.json()), expected, "{query}");
     }
+    // Passed over, it would pick everything.
+    list("?selector=%7B%22name%22%3A%5B%22node2%22%5D%7D").await.is_problem(422, "invalid-request");
     let page = list("?limit=2").await.json();
     assert_eq!((&page["next_cursor"], &page["total"]), (&json!("node2"), &json!(3)));
     let change = json!({ "host": "http://127.0.0.1:2", "api_key": "" }).to_string();
@@ -98,6 +102,42 @@ async fn a_command_that_goes_on_is_told_of_and_stopped() {
     let end = events.split("event: end\ndata: ").nth(1).unwrap().trim();
     let end: Value = serde_json::from_str(end).unwrap();
     assert_eq!((&end["state"], &end["outcome"]), (&json!("finished"), &json!("stopped")), "{end}");
+}
+
+#[actix_rt::test]
+async fn a_command_that_waits_for_its_turn_and_is_stopped_is_never_started() {
+    let service = Served::start(&["--local", "1"]);
+    let name = names(&get(&service, "/v1/workspaces").await.json())[0].to_owned();
+    let start = async |body: Value| {
+        let started = post(&service, &format!("/v1/workspaces/{name}/execute?wait_ms=100"), &body).await;
+        assert_eq!(started.status, 202, "{}", started.text());
+        started.header("location").to_owned()
+    };
+    let ended = async |path: &str| until_state(&service.url(path), "finished").await;
+    let first = start(json!({ "command": "sleep 600", "timeout_ms": null, "hold_until": "finished" })).await;
+    let second = start(json!({ "command": ": >ran" })).await;
+    assert_eq!(send(&service, "POST", &format!("{second}/stop"), &[], "").await.status, 202);
+    let record = ended(&second).await;
+    assert_eq!((&record["outcome"], &record["started"]), (&json!("stopped"), &Value::Null), "{record}");
+    assert_eq!(send(&service, "POST", &format!("{first}/stop"), &[], "").await.status, 202);
+    assert_eq!(ended(&first).await["outcome"], "stopped");
+    let listed = post(&service, &format!("/v1/workspaces/{name}/execute"), &json!({ "command": "ls" })).await;
+    assert_eq!(listed.json()["stdout"], "", "{}", listed.text());
+}
+
+#[actix_rt::test]
+async fn whoever_waits_when_the_service_ends_is_told_how_it_is_now() {
+    let mut service = Served::start(&["--local", "1"]);
+    let name = names(&get(&service, "/v1/workspaces").await.json())[0].to_owned();
+    let body = json!({ "command": "sleep 600", "timeout_ms": null });
+    let started = post(&service, &format!("/v1/workspaces/{name}/commands"), &body).await;
+    let output = format!("{}/output?wait_ms=60000", started.header("location"));
+    let (waits, ()) = futures::join!(get(&service, &output), async {
+        actix_rt::time::sleep(Duration::from_millis(300)).await;
+        service.tell_to_end();
+    });
+    assert_eq!((waits.status.as_u16(), &waits.json()["output"]), (200, &json!([])), "{}", waits.text());
+    assert_eq!(service.wait_for_end(), Some(0));
 }
 
 #[actix_rt::test]

@@ -99,6 +99,8 @@ async fn what_a_run_of_the_service_cannot_do_is_refused_with_the_reason() {
     let (service, _root, _agent) = stage().await;
     let mut misspelled = each(&json!("ping"));
     misspelled["retry"] = json!(3);
+    let mut misspelled_filter = each(&json!("ping"));
+    misspelled_filter["selector"] = json!({ "lables": { "tier": "gpu" } });
     let mut with_id = each(&json!("ping"));
     with_id["id"] = json!("0f8fad5bd9cb469fa16570867728950e");
     let cases = [
@@ -107,6 +109,8 @@ async fn what_a_run_of_the_service_cannot_do_is_refused_with_the_reason() {
         (each(&json!({ "execute": { "command": "cat", "secret_env": { "A": "b" } } })), "secret_env"),
         (json!({ "selector": {}, "work": { "jobs": [{ "steps": [] }] } }), "name"),
         (misspelled, "retry"),
+        (misspelled_filter, "selector.lables"),
+        (each(&json!({ "execute": { "command": "true", "timeout": 5 } })), "steps.0.operation.timeout"),
         (with_id, "id"),
     ];
     for (run, reason) in cases {

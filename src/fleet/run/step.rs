@@ -144,6 +144,7 @@ impl Asking<'_> {
             command,
             known: known.map(|known| Known { command_id: known.command_id, told: known.told }),
             caller: self.stopper.token.clone(),
+            called_off: self.stopper.token.clone(),
             events: Some(events),
             follow_output: self.stream_output,
         };

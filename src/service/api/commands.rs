@@ -15,7 +15,7 @@ use crate::{
     messages::{ExecuteCommand, HoldUntil, OnDrop, Stdin},
     protocol::EventId,
     service::{
-        engine::{Claim, CommandFilter, OutputPage, StartRequest, command_location},
+        engine::{Claim, CommandFilter, EngineError, OutputPage, StartRequest, command_location},
         http::{Authorized, Json, Params, Problem, Writer, follow_log},
         schemas::{CommandResultSchema, CommandStateSchema, CommandTextSchema, OutcomeSchema, WorkspaceErrorSchema},
         server::Shared,
@@ -288,7 +288,10 @@ async fn start(
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request)?.end()?;
     let (id, is_new) = begin(&shared, &request, &caller.caller, name.into_inner(), body).await?;
-    let record = shared.engine.reached(id, CommandState::Running, START).await?;
+    let record = tokio::select! {
+        record = shared.engine.reached(id, CommandState::Running, START) => record?,
+        () = shared.closing.cancelled() => shared.engine.command(id)?,
+    };
     let mut response = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
     Ok(response.insert_header(("location", command_location(id))).json(CommandView::from(&*record)))
 }
@@ -412,12 +415,26 @@ async fn output(
     params.end()?;
     match format.as_deref() {
         None | Some("json") if only.is_none() => {
-            let page: OutputPage = shared.engine.read_output(command, from, limit, wait).await?;
+            let page: OutputPage = read(&shared, command, from, limit, wait).await?;
             Ok(HttpResponse::Ok().json(page))
         }
         None | Some("json") => Err(Problem::invalid("`stream` goes with `format=text`")),
         Some("text") => text(shared, command, from, wait, only).await,
         Some(_) => Err(Problem::invalid("`format` is `json` or `text`")),
+    }
+}
+
+/// Reads output, and waits for it where there is none yet, but not beyond the end of the service.
+async fn read(
+    shared: &Shared,
+    command: EventId,
+    from: u64,
+    most: usize,
+    wait: Duration,
+) -> Result<OutputPage, EngineError> {
+    tokio::select! {
+        page = shared.engine.read_output(command, from, most, wait) => page,
+        () = shared.closing.cancelled() => shared.engine.read_output(command, from, most, Duration::ZERO).await,
     }
 }
 
@@ -430,7 +447,7 @@ async fn text(
 ) -> Result<HttpResponse, Problem> {
     let end = shared.engine.output(command)?.end();
     // A position that is none is told now, and not in the middle.
-    let first = shared.engine.read_output(command, from, PIECE, wait).await?;
+    let first = read(&shared, command, from, PIECE, wait).await?;
     let end = end.max(first.next);
     let pieces = stream::try_unfold((shared, Some(first)), move |(shared, page)| async move {
         let Some(page) = page else { return Ok(None) };

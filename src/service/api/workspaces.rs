@@ -9,7 +9,7 @@ use crate::{
     ErrorKind, HealthState, OnRemove, Selector,
     service::{
         engine::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView},
-        http::{Authorized, Json, Params, Problem, ProblemKind, Writer},
+        http::{Authorized, Json, Params, Problem, ProblemKind, Writer, read_strictly},
         schemas::{HealthStateSchema, ServerInfoSchema},
         server::Shared,
     },
@@ -71,8 +71,8 @@ async fn list(_: Authorized, request: HttpRequest, shared: web::Data<Shared>) ->
 fn selector(params: &mut Params) -> Result<Selector, Problem> {
     let selector = match (params.text("selector")?, params.text("name")?) {
         (None, None) => Selector::all(),
-        (Some(text), None) => serde_json::from_str(&text)
-            .map_err(|error| Problem::invalid(format!("`selector` is no selector: {error}")))?,
+        (Some(text), None) => read_strictly(&mut serde_json::Deserializer::from_str(&text))
+            .map_err(|problem| Problem::invalid(format!("`selector` is no selector: {problem}")))?,
         (None, Some(patterns)) => {
             Selector::matching(&patterns).map_err(|error| Problem::invalid(format!("`name` is no pattern: {error}")))?
         }

@@ -1,8 +1,4 @@
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -166,8 +162,13 @@ impl Engine {
         mut stream: CommandStream,
         mut known: [u64; 2],
     ) -> Option<Result<CommandResult, WorkspaceError>> {
+        let mut is_called_off = false;
         loop {
             tokio::select! {
+                () = handle.stop.cancelled(), if !is_called_off => {
+                    stream.call_off();
+                    is_called_off = true;
+                }
                 event = stream.next() => match event {
                     Some(CommandEvent::Started { command_id }) => self.note_start(handle, command_id).await,
                     Some(CommandEvent::Output { stream, text }) => self.note_output(handle, stream, text, &mut known).await,
@@ -195,7 +196,7 @@ impl Engine {
             self.change_command(handle, started, &[]).await;
             self.metrics.command_started(&handle.record());
         }
-        if handle.is_to_be_stopped() {
+        if handle.stop.is_cancelled() {
             let stopped = handle.workspace.stop_command(command_id);
             self.spawn(async move {
                 if let Err(error) = stopped.await {
@@ -287,7 +288,7 @@ impl Engine {
             if !handle.record().stop_requested {
                 self.change_command(&handle, |record| record.stop_requested = true, &[]).await;
             }
-            handle.stop_when_started.store(true, Ordering::SeqCst);
+            handle.stop.cancel();
             if let Some(command_id) = handle.record().command_id {
                 handle.workspace.stop_command(command_id).await?;
             }

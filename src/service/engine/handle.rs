@@ -1,11 +1,4 @@
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
@@ -16,7 +9,7 @@ use crate::{
     Workspace,
     service::{
         StoreError,
-        store::{Change, CommandRecord, CommandState, FrameKind, Log, Table},
+        store::{Change, CommandRecord, CommandState, FrameKind, Log, MAX_PAYLOAD, Table},
     },
 };
 
@@ -33,8 +26,8 @@ pub(crate) struct CommandHandle {
     log: Arc<Log>,
     /// Where it runs.
     pub(super) workspace: Workspace,
-    /// Whether it is to be stopped as soon as it has started.
-    pub(super) stop_when_started: AtomicBool,
+    /// Cancelled when it is to be stopped: it is not started any more, or stopped as soon as it has been.
+    pub(super) stop: CancellationToken,
     /// Cancelled when a command of an earlier process was found on its workspace, or was not.
     pub(super) taken_up: CancellationToken,
     /// Its place among those that may run at once; those of an earlier process may be more.
@@ -48,8 +41,12 @@ impl CommandHandle {
         workspace: Workspace,
         place: Option<OwnedSemaphorePermit>,
     ) -> Self {
+        let stop = CancellationToken::new();
+        if record.stop_requested {
+            stop.cancel();
+        }
         Self {
-            stop_when_started: AtomicBool::new(record.stop_requested),
+            stop,
             record: watch::Sender::new(Arc::new(record)),
             changing: Mutex::new(()),
             log,
@@ -76,10 +73,6 @@ impl CommandHandle {
     pub(crate) const fn log(&self) -> &Arc<Log> {
         &self.log
     }
-
-    pub(super) fn is_to_be_stopped(&self) -> bool {
-        self.stop_when_started.load(Ordering::SeqCst)
-    }
 }
 
 impl Engine {
@@ -102,9 +95,10 @@ impl Engine {
         }
     }
 
-    /// Adds to a log. The output waits on its workspace while the log cannot take it, and is fetched again by the next
-    /// service when this one ends meanwhile.
+    /// Adds to a log what is no longer than [`MAX_PAYLOAD`]. The output waits on its workspace while the log cannot take it, and
+    /// is fetched again by the next service when this one ends meanwhile.
     pub(super) async fn append(&self, log: &Log, kind: FrameKind, payload: Bytes) -> bool {
+        debug_assert!(payload.len() <= MAX_PAYLOAD, "what is too long would be tried for ever");
         self.until_stored("a log", || std::future::ready(log.append(kind, payload.clone()).map_err(failed))).await
     }
 

@@ -13,6 +13,7 @@ mod output;
 mod report;
 mod restore;
 mod retention;
+mod run_events;
 mod run_handle;
 mod run_request;
 mod runs;

@@ -175,7 +175,10 @@ impl Engine {
                 Ok(known) => known,
                 Err(error) => return Some(Err(unknown(&record, error.to_string()))),
             };
-            let attach = AttachCommand::new(command_id).from_position(stdout, stderr).with_max_output(0);
+            let attach = AttachCommand::new(command_id)
+                .from_position(stdout, stderr)
+                .with_max_output(0)
+                .with_timeout(record.command.timeout);
             let stream = handle.workspace.attach(attach);
             match self.follow_in_turn(handle, stream, [0, 0], turn.take()).await? {
                 Err(error) if error.kind.is_transient() && Instant::now() + wait < give_up => {

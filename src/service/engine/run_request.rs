@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use secrecy::SecretString;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::EngineError;
@@ -48,10 +49,7 @@ pub(super) fn read_spec(mut spec: Map<String, Value>) -> Result<(RunSpec, Vec<By
             jobs.iter_mut().try_for_each(|job| take_bytes(job, &mut bytes))?;
         }
     }
-    let given: Vec<String> = spec.keys().cloned().collect();
-    let spec: RunSpec =
-        serde_json::from_value(Value::Object(spec)).map_err(|error| EngineError::Invalid(error.to_string()))?;
-    check_names(&spec, &given)?;
+    let spec: RunSpec = read_strictly("a run", Value::Object(spec))?;
     match &spec.work {
         Work::Each(job) => check_job(job)?,
         Work::Jobs(jobs) => check_jobs(jobs)?,
@@ -63,19 +61,22 @@ pub(super) fn read_spec(mut spec: Map<String, Value>) -> Result<(RunSpec, Vec<By
 pub(super) fn read_jobs(mut jobs: Vec<Value>) -> Result<(Vec<Job>, Vec<Bytes>), EngineError> {
     let mut bytes = Vec::new();
     jobs.iter_mut().try_for_each(|job| take_bytes(job, &mut bytes))?;
-    let jobs: Vec<Job> =
-        serde_json::from_value(Value::Array(jobs)).map_err(|error| EngineError::Invalid(error.to_string()))?;
+    let jobs: Vec<Job> = read_strictly("the list of jobs", Value::Array(jobs))?;
     check_jobs(&jobs)?;
     Ok((jobs, bytes))
 }
 
-/// A misspelled setting is not passed over.
-fn check_names(spec: &RunSpec, given: &[String]) -> Result<(), EngineError> {
-    let known = serde_json::to_value(spec).map_err(|error| EngineError::Invalid(error.to_string()))?;
-    let is_known = |name: &String| name == "trace" || known.get(name).is_some();
-    match given.iter().find(|name| !is_known(name)) {
-        None => Ok(()),
-        Some(name) => Err(EngineError::Invalid(format!("a run has no setting `{}`", name.escape_debug()))),
+/// Reads what is given, of which nothing is passed over: a misspelt filter would pick everything.
+fn read_strictly<T: DeserializeOwned>(what: &str, given: Value) -> Result<T, EngineError> {
+    let mut passed_over = None;
+    let read = serde_ignored::deserialize(given, |path| {
+        // What has several forms is a question mark in the path.
+        passed_over.get_or_insert_with(|| path.to_string().replace(".?", ""));
+    });
+    let value = read.map_err(|error: serde_json::Error| EngineError::Invalid(error.to_string()))?;
+    match passed_over {
+        None => Ok(value),
+        Some(path) => Err(EngineError::Invalid(format!("{what} has no setting `{}`", path.escape_debug()))),
     }
 }
 

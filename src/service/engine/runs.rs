@@ -20,7 +20,7 @@ use crate::{
     protocol::EventId,
     service::{
         StoreError,
-        store::{Change, FrameKind, Log, Order, RunJobs, RunRecord, RunState, Table, Unfinished},
+        store::{Change, Log, Order, RunJobs, RunRecord, RunState, Table, Unfinished},
     },
 };
 
@@ -206,36 +206,20 @@ impl Engine {
                 event = handle.next() => event,
             };
             let Some(event) = event else { break };
+            let ended = match &event.kind {
+                RunEventKind::RunFinished(summary) => Some(summary.clone()),
+                _ => None,
+            };
             // It counts as kept when the next one is asked for.
-            if !self.keep_event(run, &event).await {
+            if !self.keep_event(run, event).await {
                 break;
             }
-            if let RunEventKind::RunFinished(summary) = event.kind {
-                self.finish_run(run, Some(summary), None).await;
-                return;
+            if ended.is_some() {
+                return self.finish_run(run, ended, None).await;
             }
         }
         // When it was not the service that ended, its fleet was.
         self.let_go(handle).await;
-    }
-
-    async fn keep_event(&self, run: &RunFollowed, event: &RunEvent) -> bool {
-        let kind = match &event.kind {
-            RunEventKind::TargetFinished(_) => FrameKind::Result,
-            _ => FrameKind::Event,
-        };
-        let json = match serde_json::to_vec(event) {
-            Ok(json) => Bytes::from(json),
-            Err(error) => {
-                log::error!("an event of run {} is lost: {error}", event.run_id);
-                return true;
-            }
-        };
-        let kept = self.append(run.log(), kind, json).await;
-        if kept {
-            run.note(event);
-        }
-        kept
     }
 
     /// Keeps the handle of a run, whose drop would stop its commands, until the workspaces have let go of them.

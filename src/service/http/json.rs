@@ -45,7 +45,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 Ok(bytes) => bytes?,
                 Err(_) => return Err(too_slow()),
             };
-            let value = serde_json::from_slice(&bytes).map_err(|error| wrong(&error))?;
+            let value = read_strictly(&mut serde_json::Deserializer::from_slice(&bytes))?;
             Ok(Self { value, bytes })
         })
     }
@@ -104,6 +104,23 @@ fn too_large() -> Problem {
 
 fn too_slow() -> Problem {
     Problem::new(ProblemKind::TooSlow, "the body did not arrive in time")
+}
+
+/// Reads what the JSON of a request says. What would be passed over is refused wherever it is: a misspelt filter would pick
+/// everything.
+pub(crate) fn read_strictly<'de, T: serde::Deserialize<'de>, R: serde_json::de::Read<'de>>(
+    json: &mut serde_json::Deserializer<R>,
+) -> Result<T, Problem> {
+    let mut passed_over = None;
+    let read = serde_ignored::deserialize(&mut *json, |path| {
+        // What has several forms is a question mark in the path.
+        passed_over.get_or_insert_with(|| path.to_string().replace(".?", ""));
+    });
+    let value = read.and_then(|value| json.end().map(|()| value)).map_err(|error| wrong(&error))?;
+    match passed_over {
+        None => Ok(value),
+        Some(path) => Err(Problem::invalid(format!("there is no setting `{}` here", path.escape_debug()))),
+    }
 }
 
 /// What is said of JSON that is broken, or says what makes no sense here.

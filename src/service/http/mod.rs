@@ -12,7 +12,7 @@ mod tls;
 
 pub(super) use auth::{Authorized, Writer};
 pub(super) use guard::{RequestId, guard, may_act};
-pub(super) use json::{Json, announced, next_piece};
+pub(super) use json::{Json, announced, next_piece, read_strictly};
 pub(super) use params::Params;
 pub(super) use problem::{Problem, ProblemKind};
 pub(super) use rate::RateLimiter;

@@ -26,7 +26,7 @@ pub(crate) struct Frame {
 pub(super) const HEADER: usize = 9;
 
 /// The most bytes in a frame.
-pub(super) const MAX_PAYLOAD: usize = 64 << 20;
+pub(crate) const MAX_PAYLOAD: usize = 64 << 20;
 
 impl FrameKind {
     const fn code(self) -> u8 {

@@ -11,7 +11,7 @@ mod writer;
 
 pub use error::StoreError;
 pub(crate) use files::FileStore;
-pub(crate) use frame::{Frame, FrameKind};
+pub(crate) use frame::{Frame, FrameKind, MAX_PAYLOAD};
 pub(crate) use log::{Log, Logs};
 pub(crate) use records::{
     CommandRecord, CommandState, IdempotencyRecord, RunJobs, RunRecord, RunState, SealedWorkspace, Table, Unfinished,

@@ -281,6 +281,10 @@ pub struct AttachCommand {
     /// How many bytes of each stream are kept, the first half and the last half of them. Default: 256 MiB.
     #[serde(default = "default_max_output")]
     pub max_output: usize,
+    /// How long the command may take, counted from its own beginning. What takes longer is stopped, and what had taken longer
+    /// before anybody could stop it counts as ended by its time. Default: as long as it takes. Stored as `timeout_ms`.
+    #[serde(default, with = "optional_millis", rename = "timeout_ms")]
+    pub timeout: Option<Duration>,
     /// What happens to the command when nobody waits for it here any more. Default: it runs on.
     #[serde(default = "runs_on")]
     pub on_drop: OnDrop,
@@ -294,13 +298,21 @@ impl AttachCommand {
     /// Follows this command from its beginning.
     #[must_use]
     pub const fn new(command_id: EventId) -> Self {
-        Self { command_id, stdout_from: 0, stderr_from: 0, max_output: DEFAULT_MAX_OUTPUT, on_drop: runs_on() }
+        let max_output = DEFAULT_MAX_OUTPUT;
+        Self { command_id, stdout_from: 0, stderr_from: 0, max_output, timeout: None, on_drop: runs_on() }
     }
 
     /// Leaves out the output before these bytes of the two streams.
     #[must_use]
     pub const fn from_position(mut self, stdout: u64, stderr: u64) -> Self {
         (self.stdout_from, self.stderr_from) = (stdout, stderr);
+        self
+    }
+
+    /// Bounds how long the command may take, counted from its own beginning; `None` for no bound.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into();
         self
     }
 }
@@ -366,6 +378,8 @@ pub(crate) struct Execute {
     pub(crate) command: ExecuteCommand,
     /// Cancelled when the caller wants it stopped or has gone.
     pub(crate) caller: CancellationToken,
+    /// Cancelled when it is not to be started any more, where it was not. One that was is left alone.
+    pub(crate) called_off: CancellationToken,
     /// Takes the events.
     pub(crate) events: Option<mpsc::Sender<CommandEvent>>,
     /// Whether output is among them. It is held back while there is no room for it.

@@ -32,7 +32,7 @@ pub(crate) async fn attach(core: &Rc<Core>, message: Attach) -> Result<CommandRe
         // A follower that has gone is noticed by its token.
         let _ = events.send(CommandEvent::Started { command_id: command.id }).await;
     }
-    let AttachCommand { stdout_from, stderr_from, max_output, on_drop, .. } = attach;
+    let AttachCommand { stdout_from, stderr_from, max_output, timeout, on_drop, .. } = attach;
     let (head, text) = match CommandHead::strip(&command.command) {
         Some((head, text)) => (Some(head), text),
         None => (None, command.command.as_str()),
@@ -47,7 +47,7 @@ pub(crate) async fn attach(core: &Rc<Core>, message: Attach) -> Result<CommandRe
         is_own: false,
         told: [0; 2],
     };
-    let spec = Spec { command: text.to_owned(), timeout: None, max_output };
+    let spec = Spec { command: text.to_owned(), timeout, max_output };
     let started = Started {
         id: command.id,
         head,

@@ -33,9 +33,9 @@ pub(crate) async fn execute(
     place: Result<impl Future<Output = Result<Permit, Refused>>, Refused>,
     execute: Execute,
 ) -> Result<CommandResult, Failure> {
-    let Execute { command, caller, events, follow_output, known } = execute;
-    let mut permit = Some(take_turn(&core, place, &command, &caller).await?);
-    let mut prepared = Prepared::new(&core, command, &caller).await?;
+    let Execute { command, caller, called_off, events, follow_output, known } = execute;
+    let mut permit = Some(take_turn(&core, place, &command, &called_off).await?);
+    let mut prepared = Prepared::new(&core, command, called_off).await?;
     let holds = prepared.command.hold_until == HoldUntil::Finished;
     let begun = |may_be_superseded: bool| {
         if !holds && !may_be_superseded {
@@ -95,7 +95,7 @@ pub(super) async fn run_own(core: &Rc<Core>, command: String, timeout: Duration)
     let command = ExecuteCommand::new(command).with_cwd("/").with_timeout(timeout).with_max_output(MOST_SAID);
     let caller = no_caller();
     let going = async {
-        let mut prepared = Prepared::new(core, command, &caller).await?;
+        let mut prepared = Prepared::new(core, command, caller.clone()).await?;
         let watching = Watching {
             caller: caller.clone(),
             on_drop: OnDrop::Stop,
@@ -167,7 +167,7 @@ pub(crate) async fn start_detached(
 ) -> Result<Started, Failure> {
     let caller = no_caller();
     let _permit = take_turn(&core, place, &command, &caller).await?;
-    let mut prepared = Prepared::new(&core, ExecuteCommand { max_output: 0, ..command }, &caller).await?;
+    let mut prepared = Prepared::new(&core, ExecuteCommand { max_output: 0, ..command }, caller.clone()).await?;
     loop {
         let (started, resumed) = prepared.resume_or_start(&core, None, &caller).await?;
         let (id, head, may_be_superseded) = (started.id, started.head, started.may_be_superseded);

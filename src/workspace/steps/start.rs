@@ -78,28 +78,30 @@ pub(super) struct Prepared {
     /// Made when the command is about to be sent.
     folder: Option<PrivateFolder>,
     ids: ProcessIds,
+    /// Cancelled when it is not to be started any more.
+    called_off: CancellationToken,
 }
 
 impl Prepared {
     pub(super) async fn new(
         core: &Rc<Core>,
         command: ExecuteCommand,
-        caller: &CancellationToken,
+        called_off: CancellationToken,
     ) -> Result<Self, Failure> {
         check(&command)?;
         // The length of the text is known before the private folder is made, but for the folder's name.
         check_length(core, &text(core, &command, "", CommandHead::new(EventId::random())))?;
         let ids = ProcessIds::new(command.process_id.unwrap_or_else(EventId::random));
-        let mut prepared = Self { command, folder: None, ids };
+        let mut prepared = Self { command, folder: None, ids, called_off };
         if !prepared.command.resume {
-            prepared.make_folder(core, caller).await?;
+            prepared.make_folder(core).await?;
         }
         Ok(prepared)
     }
 
-    async fn make_folder(&mut self, core: &Rc<Core>, caller: &CancellationToken) -> Result<(), Failure> {
+    async fn make_folder(&mut self, core: &Rc<Core>) -> Result<(), Failure> {
         if self.folder.is_none() {
-            self.folder = PrivateFolder::for_command(core, &self.command, caller).await?;
+            self.folder = PrivateFolder::for_command(core, &self.command, &self.called_off).await?;
         }
         Ok(())
     }
@@ -130,14 +132,19 @@ impl Prepared {
             Resumed::NeverStarted(ids) => {
                 self.ids = ids;
                 self.command.resume = false;
-                if caller.is_cancelled() {
-                    let reason = "the caller gave up, and it had not been started before".to_owned();
-                    return Err(Failure::not_sent(ErrorKind::Stopped { reason }));
-                }
-                self.make_folder(core, caller).await?;
+                self.check_wanted()?;
+                self.make_folder(core).await?;
                 Ok(None)
             }
         }
+    }
+
+    fn check_wanted(&self) -> Result<(), Failure> {
+        if self.called_off.is_cancelled() {
+            let reason = "the caller gave up, and it had not been started before".to_owned();
+            return Err(Failure::not_sent(ErrorKind::Stopped { reason }));
+        }
+        Ok(())
     }
 
     /// Starts the command exactly once, whatever happens to the requests.
@@ -166,12 +173,13 @@ impl Prepared {
         let prelude = self.folder.as_ref().map(PrivateFolder::prelude).unwrap_or_default();
         let mut sends = 0;
         loop {
+            self.check_wanted()?;
             sends += 1;
             let head = CommandHead::new(self.ids.next());
             let text = text(core, &self.command, &prelude, head);
             check_length(core, &text)?;
             let asked = Instant::now();
-            let failure = match send(core, &self.command, text, head, caller).await {
+            let failure = match send(core, &self.command, text, head, &self.called_off).await {
                 Ok(answer) => return Ok(started(core, &answer, head, asked, false)),
                 Err(failure) if failure.effect == Effect::NotSent => return Err(failure),
                 Err(failure) => failure,
@@ -212,7 +220,7 @@ async fn send(
     command: &ExecuteCommand,
     text: String,
     head: CommandHead,
-    caller: &CancellationToken,
+    called_off: &CancellationToken,
 ) -> Result<BashCommand, Failure> {
     let bound = |timeout| whole_seconds_up(timeout).as_secs().cast_signed() + BACKSTOP;
     let timeout = command.server_timeout.unwrap_or_else(|| command.timeout.map_or(NO_TIMEOUT, bound));
@@ -236,7 +244,7 @@ async fn send(
         }
         tokio::select! {
             () = actix_rt::time::sleep(wait) => {}
-            () = caller.cancelled() => {
+            () = called_off.cancelled() => {
                 let reason = format!("the caller gave up while the server was busy ({failure})");
                 return Err(Failure::not_sent(ErrorKind::Stopped { reason }));
             }

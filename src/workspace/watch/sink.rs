@@ -5,6 +5,9 @@ use tokio::sync::mpsc;
 use super::{Collector, collector::Collected};
 use crate::{OutputStream, messages::CommandEvent, protocol::BashOutput};
 
+/// The most bytes of one event for the follower. A server can put a hundred times as much into one of its own.
+const MOST_OF_AN_EVENT: usize = 2 << 20;
+
 /// Where a command's output goes: it is collected up to a bound, and sent to whoever follows the command.
 pub(super) struct Sink {
     stdout: Collector,
@@ -107,10 +110,14 @@ impl Sink {
             bytes += text.len() as u64;
             let Some(text) = self.wanted(stream, text) else { continue };
             if self.follow_output {
-                let fresh = self.fresh(stream, &text);
-                if !fresh.is_empty() {
-                    self.pending.push(CommandEvent::Output { stream, text: fresh.to_owned() });
+                let mut fresh = self.fresh(stream, &text);
+                let mut pieces = Vec::with_capacity(1);
+                while !fresh.is_empty() {
+                    let (piece, rest) = fresh.split_at(fresh.floor_char_boundary(MOST_OF_AN_EVENT));
+                    pieces.push(CommandEvent::Output { stream, text: piece.to_owned() });
+                    fresh = rest;
                 }
+                self.pending.append(&mut pieces);
             }
             match stream {
                 OutputStream::Stdout => self.stdout.push(text),
