@@ -97,12 +97,14 @@ fn an_interrupt_leaves_commands_running_unless_they_are_to_be_stopped() {
     let interrupted = |args: &[&str]| {
         let mut child = scene.spawn(&[&["attach", "w1", id, "--stream"], args].concat());
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        // Held open to the end: a reader that goes away is another matter.
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
         assert_eq!(line, "w1: begun\n");
         kill_process(Pid::from_child(&child), Signal::INT).unwrap();
         Ended::wait(child).expect(130)
     };
-    interrupted(&[]).says(&["the commands run on", "it runs on"]);
+    interrupted(&[]).says(&["it runs on"]);
     assert!(is_running(&mark), "the command was stopped");
     interrupted(&["--stop"]).says(&["stopping", "interrupted, 1 stopped"]);
     until_ended(&mark);

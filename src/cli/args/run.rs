@@ -46,7 +46,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(
         long,
         conflicts_with_all = [
-            "jobs", "local", "stream", "fold", "maxrc", "resume", "resume_failed", "retry_failed", "retries"
+            "jobs", "local", "stream", "fold", "maxrc", "resume", "resume_failed", "retry_failed"
         ],
         help_heading = heading::COMMAND
     )]
