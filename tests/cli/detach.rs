@@ -45,10 +45,11 @@ fn id<'a>(lines: &'a str, workspace: &str) -> &'a str {
     lines.lines().find_map(of).unwrap_or_else(|| panic!("{workspace} has no line:\n{lines}"))
 }
 
-fn until_ended(mark: &str) {
+/// Waits until a command runs, which it may do a moment after its start was answered, or until none does.
+fn until(mark: &str, runs: bool) {
     let until = Instant::now() + Duration::from_secs(20);
-    while is_running(mark) {
-        assert!(Instant::now() < until, "{mark} still runs");
+    while is_running(mark) != runs {
+        assert!(Instant::now() < until, "{mark} {}", if runs { "does not run" } else { "still runs" });
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -107,7 +108,7 @@ fn an_interrupt_leaves_commands_running_unless_they_are_to_be_stopped() {
     interrupted(&[]).says(&["it runs on"]);
     assert!(is_running(&mark), "the command was stopped");
     interrupted(&["--stop"]).says(&["stopping", "interrupted, 1 stopped"]);
-    until_ended(&mark);
+    until(&mark, false);
 }
 
 #[test]
@@ -119,13 +120,14 @@ fn commands_are_stopped_by_their_ids() {
     let ended: Vec<Value> = started.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let ids: Vec<_> = ended.iter().filter(|line| line["event"] == "target_finished").collect();
     assert!(ids.len() == 2 && ids.iter().all(|line| line["value"]["command_id"].is_string()), "{ids:?}");
-    assert!(is_running(&mark), "the commands run");
+    until(&mark, true);
     // JSON Lines name the commands too, and -w says which of them are meant.
     let stopped = scene.place.run_with_stdin(&["stop", "--from", "-", "-w", "w2"], &started.stdout).expect(0);
     assert!(stopped.stdout.starts_with("== w2: succeeded, command "), "{}", stopped.stdout);
-    assert!(is_running(&mark), "that of w1 runs on");
+    // That of w1 runs on.
+    until(&mark, true);
     scene.place.run_with_stdin(&["stop", "--from", "-"], &started.stdout).expect(0).says(&["2 succeeded"]);
-    until_ended(&mark);
+    until(&mark, false);
     let ended = scene.place.run_with_stdin(&["attach", "--from", "-", "-b"], &started.stdout).expect(5);
     assert!(ended.stdout.starts_with("== w1,w2 (2): failed, killed by signal"), "{}", ended.stdout);
 }
@@ -156,8 +158,9 @@ fn what_a_command_is_given_reaches_it_although_nobody_waits() {
 fn the_server_ends_a_command_whose_time_is_up() {
     let scene = Scene::start();
     let mark = format!("sleep 7{}", std::process::id() + 1);
-    scene.place.run(&["run", "-w", "w1", "--detach", "-u", "0.5", "--", &mark]).expect(0);
-    until_ended(&mark);
+    scene.place.run(&["run", "-w", "w1", "--detach", "-u", "1.5", "--", &mark]).expect(0);
+    until(&mark, true);
+    until(&mark, false);
 }
 
 #[test]
