@@ -44,11 +44,12 @@ impl AgentState {
             running: config.max_running_commands,
             spill_dir: config.spill_dir.clone().unwrap_or_else(std::env::temp_dir),
         };
-        let started = Instant::now();
+        let (started, subscribers) = (Instant::now(), Rc::default());
+        let bash = BashService::new(limits, config.root.clone(), environment.clone(), Rc::clone(&subscribers));
         Self {
             keys: SessionKeys::new(config.session_keys.clone()),
             init: DeferredInit::new(config.deferred_init.clone()),
-            bash: Rc::new(BashService::new(limits, config.root.clone(), environment.clone())),
+            bash: Rc::new(bash),
             environment,
             instance_id: Uuid::new_v4().simple().to_string(),
             runtime_idle_timeout: config.runtime_idle_timeout,
@@ -60,7 +61,7 @@ impl AgentState {
             started,
             last_use: Cell::new(started),
             max_subscribers: config.max_subscribers,
-            subscribers: Rc::default(),
+            subscribers,
         }
     }
 

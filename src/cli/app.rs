@@ -7,12 +7,13 @@ use clap::{
 
 use super::{
     agent,
-    args::{Cli, Command, OutputArgs, ProgressKind, RunArgs, RunOutputArgs, TargetArgs},
+    args::{AttachArgs, Cli, Command, OutputArgs, ProgressKind, ResumeArgs, RunArgs, StopArgs, TargetArgs},
     completion,
     config::{self, Stop},
     error::CliError,
     exit,
     interrupt::Interrupt,
+    known,
     local::LocalAgents,
     operation::{self, Prepared},
     output, plan, run, targets, window,
@@ -73,6 +74,8 @@ fn carry_out(command: Command) -> Result<u8, CliError> {
     raise_open_file_limit();
     match command {
         Command::Run(args) => run_command(*args),
+        Command::Attach(args) => attach(*args),
+        Command::Stop(args) => stop(*args),
         Command::Upload(args) => fleet(&args.targets, &args.output, |_| operation::upload(&args)),
         Command::Download(args) => fleet(&args.targets, &args.output, |configs| operation::download(&args, configs)),
         Command::Changes(args) => fleet(&args.targets, &args.output, |configs| Ok(operation::changes(&args, configs))),
@@ -107,28 +110,49 @@ fn style(args: &OutputArgs) -> output::Style {
 /// `wsfleet run`, on what a joblog leaves of the targets.
 fn run_command(mut args: RunArgs) -> Result<u8, CliError> {
     let mut style = style(&args.output);
-    if args.run_output.stream {
+    if args.follow.stream {
         style.layout = output::Layout::Live;
     }
     operation::check_stdin(&args)?;
     let rest = Rest::load(&args)?;
     style.append_joblog = rest.is_some();
     // Each job of a file has its own command; what is left of them is told when they are read.
-    if args.run_output.retry_failed && args.jobs.is_none() {
+    if args.resume.retry_failed && args.jobs.is_none() {
         match rest.as_ref().map_or(Ok(None), |rest| rest.joblog.failed_command())? {
             Some(command) => args.words = vec![command.to_owned()],
             None => return Ok(nothing_left("nothing in the joblog failed")),
         }
     }
-    let how = How { style, progress: args.output.progress, largest_remote: args.maxrc };
+    let how = How { style, progress: args.output.progress, largest_remote: args.maxrc, leaves: args.detach };
     fleet_with(&args.targets, how, |configs| {
-        configs.iter_mut().for_each(|config| config.push = args.policy.push.into());
+        configs.iter_mut().for_each(|config| config.push = args.policy.push.push.into());
         let mut prepared = operation::run(&args, configs)?;
         if let Some(rest) = rest {
             rest.leave(&mut prepared.spec, configs);
         }
         Ok(prepared)
     })
+}
+
+/// `wsfleet attach`.
+fn attach(mut args: AttachArgs) -> Result<u8, CliError> {
+    let known = known::read(&args.known, &mut args.targets)?;
+    let mut style = style(&args.output);
+    if args.follow.stream {
+        style.layout = output::Layout::Live;
+    }
+    let how = How { style, progress: args.output.progress, largest_remote: args.maxrc, leaves: !args.stop };
+    fleet_with(&args.targets, how, |configs| {
+        let commands = known.on(configs)?;
+        configs.iter_mut().for_each(|config| config.push = args.push.push.into());
+        Ok(operation::attach(&args, commands))
+    })
+}
+
+/// `wsfleet stop`.
+fn stop(mut args: StopArgs) -> Result<u8, CliError> {
+    let known = known::read(&args.known, &mut args.targets)?;
+    fleet(&args.targets, &args.output, |configs| known.on(configs).map(operation::stop))
 }
 
 /// What a joblog leaves to be done.
@@ -146,10 +170,10 @@ enum Again {
 
 impl Rest {
     fn load(args: &RunArgs) -> Result<Option<Self>, CliError> {
-        let again = match &args.run_output {
-            RunOutputArgs { resume: true, .. } => Again::None,
-            RunOutputArgs { resume_failed: true, .. } => Again::Failed,
-            RunOutputArgs { retry_failed: true, .. } => Again::OnlyFailed,
+        let again = match &args.resume {
+            ResumeArgs { resume: true, .. } => Again::None,
+            ResumeArgs { resume_failed: true, .. } => Again::Failed,
+            ResumeArgs { retry_failed: true, .. } => Again::OnlyFailed,
             _ => return Ok(None),
         };
         let Some(path) = &args.output.joblog else { return Ok(None) };
@@ -201,6 +225,8 @@ struct How {
     style: output::Style,
     progress: ProgressKind,
     largest_remote: bool,
+    /// Whether the first signal leaves the commands on the workspaces running.
+    leaves: bool,
 }
 
 /// Carries one operation out, shown in the usual way.
@@ -209,7 +235,7 @@ fn fleet(
     output: &OutputArgs,
     prepare: impl FnOnce(&mut Vec<crate::WorkspaceConfig>) -> Result<Prepared, CliError>,
 ) -> Result<u8, CliError> {
-    let how = How { style: style(output), progress: output.progress, largest_remote: false };
+    let how = How { style: style(output), progress: output.progress, largest_remote: false, leaves: false };
     fleet_with(args, how, prepare)
 }
 
@@ -220,8 +246,11 @@ fn fleet_with(
     how: How,
     prepare: impl FnOnce(&mut Vec<crate::WorkspaceConfig>) -> Result<Prepared, CliError>,
 ) -> Result<u8, CliError> {
-    let How { style, progress, largest_remote } = how;
+    let How { style, progress, largest_remote, leaves } = how;
     let interrupt = Interrupt::listen()?;
+    if leaves {
+        interrupt.leave_commands_running();
+    }
     let mut agents = LocalAgents::default();
     let mut configs = targets::configs(args, &mut agents, &interrupt)?;
     if args.list_targets {

@@ -24,7 +24,7 @@ use super::{
 use crate::inventory::suggest;
 
 /// Options that say what to do or where: a default for them would act on what nobody named.
-const NOT_FOR_FILES: [&str; 21] = [
+const NOT_FOR_FILES: [&str; 26] = [
     "workspaces",
     "hostfile",
     "all",
@@ -40,6 +40,11 @@ const NOT_FOR_FILES: [&str; 21] = [
     "resume-failed",
     "stdin",
     "recursive",
+    "detach",
+    "from",
+    "stdout-from",
+    "stderr-from",
+    "stop",
     "traceparent",
     "trace-tag",
     "config",

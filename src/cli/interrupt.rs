@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Default)]
 struct State {
     interrupted: bool,
+    /// Whether what the first signal ends is not the commands on the workspaces.
+    leaves_commands: bool,
     cancel: Option<Box<dyn Fn() + Send>>,
     /// What holds sockets that must not be open while this process is stopped.
     fleet: Option<Fleet>,
@@ -84,6 +86,11 @@ impl Interrupt {
         started
     }
 
+    /// Says that the first signal does not stop the commands on the workspaces.
+    pub(super) fn leave_commands_running(&self) {
+        self.lock().leaves_commands = true;
+    }
+
     /// Names the fleet whose sockets must not be open while this process is stopped.
     pub(super) fn suspend_when_paused(&self, fleet: Fleet) {
         self.lock().fleet = Some(fleet);
@@ -120,8 +127,12 @@ impl Interrupt {
         };
         cancel();
         let screen = state.screen.clone();
+        let words = match state.leaves_commands {
+            true => "wsfleet: leaving; the commands run on; once more leaves at once",
+            false => "wsfleet: stopping; once more leaves at once, with commands left running",
+        };
         drop(state);
-        tell(screen, "wsfleet: stopping; once more leaves at once, with commands left running".to_owned());
+        tell(screen, words.to_owned());
     }
 
     fn second(&self) -> ! {

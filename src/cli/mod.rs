@@ -13,6 +13,7 @@ mod error;
 mod exit;
 mod interrupt;
 mod jobs;
+mod known;
 mod local;
 mod operation;
 mod output;

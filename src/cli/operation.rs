@@ -10,14 +10,15 @@ use rustix::fs::Access;
 use secrecy::SecretString;
 
 use super::{
-    args::{ChangesArgs, DiffArgs, DownloadArgs, PolicyArgs, RunArgs, SecretVariable, UploadArgs},
+    args::{AttachArgs, ChangesArgs, DiffArgs, DownloadArgs, PolicyArgs, RunArgs, SecretVariable, UploadArgs},
     error::CliError,
 };
 use crate::{
     RunOperation, RunSpec, Selector, WorkspaceConfig,
-    fleet::{WORKSPACE, file_name},
+    fleet::{AttachKnown, KnownCommands, StopKnown, WORKSPACE, file_name},
     messages::{
         DiffBase, DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff,
+        OnDrop, StartCommand,
     },
     protocol::Trace,
 };
@@ -66,7 +67,14 @@ pub(super) fn run(args: &RunArgs, configs: &[WorkspaceConfig]) -> Result<Prepare
                     "the command is empty; give one after `--`, as in wsfleet run -a -- uname -a",
                 ));
             }
-            RunSpec::command(Selector::all(), command(args, text)?)
+            let command = command(args, text)?;
+            RunSpec::new(
+                Selector::all(),
+                match args.detach {
+                    true => RunOperation::Start(StartCommand(command.with_on_drop(OnDrop::Detach))),
+                    false => RunOperation::Execute(command),
+                },
+            )
         }
     };
     let spec = policed(spec, &args.policy, args.move_lost_jobs).with_trace(trace(args)?);
@@ -98,7 +106,7 @@ fn policed(spec: RunSpec, policy: &PolicyArgs, move_lost_jobs: bool) -> RunSpec 
 /// A command with the settings of the flags.
 fn command(args: &RunArgs, text: String) -> Result<ExecuteCommand, CliError> {
     let mut command = ExecuteCommand::new(text).with_timeout(args.command_timeout);
-    command.max_output = args.run_output.max_output;
+    command.max_output = args.follow.max_output;
     if let Some(cwd) = &args.cwd {
         command = command.with_cwd(cwd);
     }
@@ -145,6 +153,18 @@ fn read_stdin() -> Result<Vec<u8>, CliError> {
         )));
     }
     Ok(bytes)
+}
+
+pub(super) fn attach(args: &AttachArgs, commands: KnownCommands) -> Prepared {
+    let attach = AttachKnown::new(commands)
+        .from_position(args.stdout_from, args.stderr_from)
+        .with_max_output(args.follow.max_output)
+        .with_on_drop(if args.stop { OnDrop::Stop } else { OnDrop::Detach });
+    RunOperation::Attach(attach).into()
+}
+
+pub(super) fn stop(commands: KnownCommands) -> Prepared {
+    RunOperation::Stop(StopKnown::new(commands)).into()
 }
 
 pub(super) fn upload(args: &UploadArgs) -> Result<Prepared, CliError> {

@@ -176,6 +176,10 @@ pub struct StepFinished {
 pub enum TargetValue {
     /// Of a command.
     Command(CommandResult),
+    /// Of a command that was started and left running: its id.
+    Started(EventId),
+    /// Of a command that was ended: its id.
+    Ended(EventId),
     /// Of an upload or a download.
     File(FileOperationResult),
     /// Of a query for changed files.

@@ -25,8 +25,8 @@ pub use open_files::{FILES_PER_TARGET, fanout_for_open_files, raise_open_file_li
 pub use outcome::Outcome;
 pub use pattern::{InvalidPattern, MOST_NAMES, NamePattern, split_list};
 pub use run::{
-    CancelReason, DEFAULT_FANOUT, DEFAULT_FINALLY_TIMEOUT, FailLimit, Job, JobPlace, JobStep, LabelCap, MaxFail,
-    OnMaxFail, Pace, RunOperation, RunProgress, RunReport, RunSpec, Work,
+    AttachKnown, CancelReason, DEFAULT_FANOUT, DEFAULT_FINALLY_TIMEOUT, FailLimit, Job, JobPlace, JobStep,
+    KnownCommands, LabelCap, MaxFail, OnMaxFail, Pace, RunOperation, RunProgress, RunReport, RunSpec, StopKnown, Work,
 };
 pub(crate) use run::{CancelRun, Run, Waiting, without_bulk};
 #[cfg(feature = "cli")]

@@ -160,7 +160,13 @@ impl Workspace {
     pub fn attach(&self, command: impl Into<AttachCommand>) -> CommandStream {
         let caller = CancellationToken::new();
         let (events, happened) = mpsc::channel(EVENTS);
-        let message = Attach { attach: command.into(), caller: caller.clone(), events: Some(events) };
+        let message = Attach {
+            attach: command.into(),
+            caller: caller.clone(),
+            events: Some(events),
+            follow_output: true,
+            told: [0; 2],
+        };
         let answer = self.ask(message).boxed();
         // It was started before.
         let called_off = caller.child_token();

@@ -205,7 +205,10 @@ impl Handler<AttachCommand> for RemoteWorkspace {
     type Result = Answer<AttachCommand>;
 
     fn handle(&mut self, attach: AttachCommand, ctx: &mut Self::Context) -> Self::Result {
-        self.handle(Attach { attach, caller: steps::command::no_caller(), events: None }, ctx)
+        self.handle(
+            Attach { attach, caller: steps::command::no_caller(), events: None, follow_output: false, told: [0; 2] },
+            ctx,
+        )
     }
 }
 

@@ -5,7 +5,8 @@ use crate::support::Place;
 #[test]
 fn help_of_every_subcommand() {
     let place = Place::new();
-    for name in ["", "run", "upload", "download", "changes", "diff", "ping", "info", "agent", "serve"] {
+    for name in ["", "run", "attach", "stop", "upload", "download", "changes", "diff", "ping", "info", "agent", "serve"]
+    {
         let args: Vec<&str> = [name, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let help = place.run(&args).expect(0).stdout;
         insta::assert_snapshot!(format!("help_{}", if name.is_empty() { "wsfleet" } else { name }), help);
@@ -25,6 +26,9 @@ fn messages_for_wrong_command_lines() {
         "run --local 1 --progress pie -- true",
         "upload --local 1 missing /tmp/x",
         "download --local 1 relative x",
+        "run --local 1 --detach -- true",
+        "attach w1",
+        "attach --from ids w1 0f8fad5bd9cb469fa16570867728950e",
         "frobnicate",
     ] {
         let words: Vec<&str> = line.split(' ').collect();

@@ -4,6 +4,7 @@
 mod bad_input;
 mod commands;
 mod config;
+mod detach;
 mod directories;
 mod help;
 mod interrupt;

@@ -175,7 +175,8 @@ fn every_subcommand_prints_lines_of_the_schema() {
         &["run", "--retries", "1", "--max-fail", "1", "-f", "1", "--slow-after", "1ms", "--", "sleep 0.1; false"],
     );
     for (words, field) in [
-        (&["upload", "file", &remote][..], "file_size"),
+        (&["run", "--detach", "--", "true"][..], "command_id"),
+        (&["upload", "file", &remote], "file_size"),
         (&["download", &remote, "here/{workspace}"], "file_size"),
         (&["upload", "-r", &repository, &format!("{remote}.d")], "files"),
         (&["download", "-r", &format!("{remote}.d"), "there/{workspace}"], "files"),

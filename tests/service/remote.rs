@@ -126,3 +126,25 @@ async fn what_is_wrong_with_a_service_is_told() {
         wsfleet(root.path(), &["ping", "-a", "--service", "http://127.0.0.1:1", "--service-key-env", "NOT_SET"]);
     assert!(said(&no_key).contains("NOT_SET"), "{}", said(&no_key));
 }
+
+#[actix_rt::test]
+async fn commands_are_left_running_and_picked_up_through_the_service() {
+    let scene = Scene::start().await;
+    let go = scene.root.path().join("go");
+    let script = format!("echo begun; while [ ! -e '{}' ]; do sleep 0.02; done; echo done", go.display());
+    let started = scene.run(&["run", "-l", "tier=gpu", "--detach", "--", &script]);
+    let ids = lines(&started);
+    assert_eq!(ids.len(), 2, "{ids:?}");
+    fs::write(scene.root.path().join("ids"), &started.stdout).unwrap();
+    fs::write(go, "").unwrap();
+    let ended = scene.run(&["attach", "--from", "ids", "-b"]);
+    assert_eq!(ended.status.code(), Some(0), "{}", said(&ended));
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "== gpu-1,gpu-2 (2): succeeded, exit 0\nbegun\ndone\n");
+    let started = scene.run(&["run", "-w", "team/c", "--detach", "--", "sleep 600"]);
+    let words = String::from_utf8(started.stdout).unwrap();
+    let [target, id] = words.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{words}") };
+    let stopped = scene.run(&["stop", target, id]);
+    assert_eq!(stopped.status.code(), Some(0), "{}", said(&stopped));
+    let ended = scene.run(&["attach", target, id]);
+    assert_eq!(ended.status.code(), Some(5), "{}", said(&ended));
+}

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     event::CommandRecord,
     process_tree::{Target, end_all},
-    pump::Pump,
+    pump::{Pace, Pump},
     service::BashService,
 };
 
@@ -17,6 +17,8 @@ const NO_EXIT_CODE: i32 = -1;
 /// Text of a stream above this size is not put into the last event but into a chunk of its own, because the last event
 /// stays in memory.
 const LAST_EVENT_BYTES: usize = 16 << 10;
+/// From this age on the output of a command goes out soon where it is pushed to somebody.
+const LONG: Duration = Duration::from_secs(1);
 /// How long the streams of a command may stay open after all its processes that can be found are gone.
 const LINGER: Duration = Duration::from_millis(200);
 /// No timer needs to be longer.
@@ -45,12 +47,13 @@ struct Supervised<'a> {
     command: &'a CommandRecord,
     child: Box<dyn ChildWrapper>,
     pump: Pump,
+    began: Instant,
 }
 
 impl<'a> Supervised<'a> {
     fn new(service: &'a BashService, command: &'a CommandRecord, mut child: Box<dyn ChildWrapper>) -> Self {
         let pump = Pump::new(child.stdout().take(), child.stderr().take());
-        Self { service, command, child, pump }
+        Self { service, command, child, pump, began: Instant::now() }
     }
 
     /// Gives the exit code and the text that is left for the last event.
@@ -76,6 +79,11 @@ impl<'a> Supervised<'a> {
         Pid::from_raw(i32::try_from(self.child.id()?).ok()?)
     }
 
+    /// How soon output goes out while the command runs.
+    fn pace(&self) -> Pace {
+        if self.service.has_subscribers() && self.began.elapsed() >= LONG { Pace::Soon } else { Pace::Together }
+    }
+
     async fn read_until_end(&mut self, stop: &CancellationToken) -> End {
         let seconds = u64::try_from(self.command.timeout).unwrap_or(0).min(LONGEST_TIMEOUT_SECONDS);
         if seconds == 0 {
@@ -84,7 +92,7 @@ impl<'a> Supervised<'a> {
         let deadline = sleep_until(Instant::now() + Duration::from_secs(seconds));
         tokio::pin!(deadline);
         loop {
-            let flush_at = self.pump.flush_at();
+            let flush_at = self.pump.flush_at(self.pace());
             let flush = async {
                 match flush_at {
                     Some(at) => sleep_until(at).await,
@@ -101,12 +109,12 @@ impl<'a> Supervised<'a> {
                 // which the command's processes are found, is not given away.
                 status = self.child.wait(), if self.pump.has_ended() => return End::Exited(status.ok()),
             }
-            self.flush_due().await;
+            self.flush_due(self.pace()).await;
         }
     }
 
-    async fn flush_due(&mut self) {
-        let (stdout, stderr) = self.pump.take_due();
+    async fn flush_due(&mut self, pace: Pace) {
+        let (stdout, stderr) = self.pump.take_due(pace);
         if let Some(text) = stdout {
             self.service.add_chunk(self.command.id, text, true).await;
         }
@@ -132,7 +140,7 @@ impl<'a> Supervised<'a> {
                 if timed_out {
                     self.pump.take_rest();
                 } else {
-                    self.flush_due().await;
+                    self.flush_due(Pace::Together).await;
                 }
             }
         }
@@ -152,7 +160,7 @@ impl<'a> Supervised<'a> {
             }
             while !self.pump.has_ended() {
                 self.pump.read().await;
-                self.flush_due().await;
+                self.flush_due(Pace::Together).await;
             }
         };
         let _ = timeout(LINGER, drained).await;

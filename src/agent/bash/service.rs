@@ -47,6 +47,8 @@ pub(crate) struct BashService {
     running: RefCell<HashMap<EventId, Running>>,
     names: RefCell<StartedNames>,
     appended: Notify,
+    /// How many event sockets there are.
+    subscribers: Rc<Cell<usize>>,
     closed: Cell<bool>,
 }
 
@@ -67,13 +69,19 @@ pub(super) enum Refused {
 }
 
 impl BashService {
-    pub(crate) fn new(limits: BashLimits, root: Option<PathBuf>, environment: CommandEnvironment) -> Self {
+    pub(crate) fn new(
+        limits: BashLimits,
+        root: Option<PathBuf>,
+        environment: CommandEnvironment,
+        subscribers: Rc<Cell<usize>>,
+    ) -> Self {
         Self {
             log: RefCell::new(EventLog::new(limits.retention.clone())),
             spill: RefCell::new(Spill::new(&limits.spill_dir)),
             names: RefCell::new(StartedNames::new(limits.retention.commands, limits.retention.command_bytes)),
             running: RefCell::default(),
             appended: Notify::new(),
+            subscribers,
             closed: Cell::new(false),
             spawner: Spawner::new(root, environment),
             limits,
@@ -202,6 +210,11 @@ impl BashService {
 
     pub(super) fn clear(&self) -> usize {
         self.log.borrow_mut().clear()
+    }
+
+    /// Whether events are pushed to somebody.
+    pub(super) fn has_subscribers(&self) -> bool {
+        self.subscribers.get() > 0
     }
 
     /// The key of the newest event, and that of the newest event that was evicted.

@@ -4,6 +4,7 @@ mod agent;
 mod completion;
 mod duration;
 pub(super) mod heading;
+mod known;
 mod operations;
 mod output;
 mod rate;
@@ -18,9 +19,10 @@ use clap::{Parser, Subcommand};
 pub(super) use agent::AgentArgs;
 pub(super) use completion::CompletionArgs;
 pub(super) use duration::parse_duration;
+pub(super) use known::{AttachArgs, KnownArgs, StopArgs};
 pub(super) use operations::{ChangesArgs, DiffArgs, DownloadArgs, PlainArgs, UploadArgs};
-pub(super) use output::{ColorWhen, OutputArgs, ProgressKind, RunOutputArgs};
-pub(super) use run::{PolicyArgs, RunArgs};
+pub(super) use output::{ColorWhen, FollowArgs, OutputArgs, ProgressKind, ResumeArgs};
+pub(super) use run::{PolicyArgs, PushArgs, RunArgs};
 #[cfg(feature = "service")]
 pub(super) use serve::{LogFormat, ServeArgs};
 pub(super) use targets::TargetArgs;
@@ -69,6 +71,19 @@ pub(super) enum Command {
     /// Ctrl-C stops the commands on the workspaces and reports what was gathered; a second one leaves at once.
     #[command(after_help = EXIT_CODES, after_long_help = RUN_HELP)]
     Run(Box<RunArgs>),
+    /// Follow commands to their end that were started before, as by run --detach
+    ///
+    /// It does not matter who started them, nor whether they have ended by now: their output is shown from the beginning, or
+    /// from --stdout-from and --stderr-from on, in all the ways of wsfleet run, and their exit codes count as there.
+    ///
+    /// Ctrl-C ends the following and leaves the commands running, unless --stop is given. They may be attached to again, as
+    /// long as their servers know them.
+    #[command(after_help = EXIT_CODES, after_long_help = ATTACH_HELP)]
+    Attach(Box<AttachArgs>),
+    /// Stop commands that were started before, with all their processes
+    ///
+    /// A command that has ended, or that its server does not know, is none to stop, and counts as stopped.
+    Stop(Box<StopArgs>),
     /// Copy a local file or directory to workspaces
     Upload(Box<UploadArgs>),
     /// Copy a file or directory of workspaces to here
@@ -107,6 +122,8 @@ impl Command {
     pub(super) fn targets_mut(&mut self) -> Option<&mut TargetArgs> {
         match self {
             Self::Run(args) => Some(&mut args.targets),
+            Self::Attach(args) => Some(&mut args.targets),
+            Self::Stop(args) => Some(&mut args.targets),
             Self::Upload(args) => Some(&mut args.targets),
             Self::Download(args) => Some(&mut args.targets),
             Self::Changes(args) => Some(&mut args.targets),
@@ -156,6 +173,21 @@ Examples:
     wsfleet run -l tier=gpu --dry-run -- nvidia-smi -L
   On agent servers by their addresses, the session key in $KEY:
     wsfleet run -w 'http://10.0.0.[1-50]:8000' --api-key-env KEY -- uptime
+
+",
+    exit_codes!()
+);
+
+const ATTACH_HELP: &str = concat!(
+    "\
+Examples:
+  Start a build on all workspaces, and look at it later:
+    wsfleet run -a --detach -- make all > builds
+    wsfleet attach --from builds
+  Follow the build of one of them live, and only what it writes from here on to stdout:
+    wsfleet attach node1 0f8fad5bd9cb469fa16570867728950e --stream --stdout-from 120433
+  Stop it:
+    wsfleet stop node1 0f8fad5bd9cb469fa16570867728950e
 
 ",
     exit_codes!()

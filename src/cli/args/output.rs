@@ -45,10 +45,10 @@ pub(in crate::cli) struct OutputArgs {
     pub(in crate::cli) color: ColorWhen,
 }
 
-/// What of a run is shown while it goes on, and what is left of one that was carried out before.
+/// What is shown of commands.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = heading::OUTPUT)]
-pub(in crate::cli) struct RunOutputArgs {
+pub(in crate::cli) struct FollowArgs {
     /// Print output as it comes, each line marked with its workspace
     #[arg(long, visible_alias = "line-buffer", conflicts_with = "fold")]
     pub(in crate::cli) stream: bool,
@@ -63,22 +63,22 @@ pub(in crate::cli) struct RunOutputArgs {
         value_parser = parse_size
     )]
     pub(in crate::cli) max_output: usize,
+}
 
+/// What is left of a run that was carried out before.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = heading::RESUMING)]
+pub(in crate::cli) struct ResumeArgs {
     /// Leave out the targets on which the joblog has this command already
-    #[arg(long, requires = "joblog", help_heading = heading::RESUMING)]
+    #[arg(long, requires = "joblog")]
     pub(in crate::cli) resume: bool,
 
     /// The same, but for those that failed: they are carried out again
-    #[arg(long, requires = "joblog", conflicts_with = "resume", help_heading = heading::RESUMING)]
+    #[arg(long, requires = "joblog", conflicts_with = "resume")]
     pub(in crate::cli) resume_failed: bool,
 
     /// Carry out again what failed according to the joblog, with the command that it has
-    #[arg(
-        long,
-        requires = "joblog",
-        conflicts_with_all = ["resume", "resume_failed", "words"],
-        help_heading = heading::RESUMING
-    )]
+    #[arg(long, requires = "joblog", conflicts_with_all = ["resume", "resume_failed", "words"])]
     pub(in crate::cli) retry_failed: bool,
 }
 

@@ -3,7 +3,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 
 use super::{
-    OutputArgs, RunOutputArgs, SecretVariable, TargetArgs, Variable, duration::parse_duration, heading,
+    FollowArgs, OutputArgs, ResumeArgs, SecretVariable, TargetArgs, Variable, duration::parse_duration, heading,
     rate::parse_rate,
 };
 use crate::{
@@ -33,7 +33,24 @@ pub(in crate::cli) struct RunArgs {
     pub(in crate::cli) policy: PolicyArgs,
 
     #[command(flatten)]
-    pub(in crate::cli) run_output: RunOutputArgs,
+    pub(in crate::cli) follow: FollowArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) resume: ResumeArgs,
+
+    /// Start the command, leave it running, and print its id
+    ///
+    /// For each workspace a line is printed with its name, a tab and the id of its command, which wsfleet attach --from and
+    /// wsfleet stop --from read. The exit code is 0 when the command was started on all of them. With -u it is the agent server
+    /// that ends the command when its time is up; -e, --secret-env and --stdin are as ever.
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "jobs", "local", "stream", "fold", "maxrc", "resume", "resume_failed", "retry_failed"
+        ],
+        help_heading = heading::COMMAND
+    )]
+    pub(in crate::cli) detach: bool,
 
     /// The directory to run in [default: the workspace's own]
     #[arg(long, value_name = "DIR", help_heading = heading::COMMAND)]
@@ -201,6 +218,14 @@ pub(in crate::cli) struct PolicyArgs {
     )]
     pub(in crate::cli) slow_after: Option<Duration>,
 
+    #[command(flatten)]
+    pub(in crate::cli) push: PushArgs,
+}
+
+/// How output comes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = heading::PACE)]
+pub(in crate::cli) struct PushArgs {
     /// Whether servers push the output of commands that run for long, over their event socket
     ///
     /// `always` is safe with OpenHands agent servers as long as wsfleet is not stopped by SIGSTOP: that freezes their commands.

@@ -42,8 +42,8 @@ pub(super) fn step_in_words(outcome: Outcome, value: Option<&TargetValue>, error
         // Each of them has its own address in its reason.
         None if outcome == Outcome::Unreachable => outcome.name().to_owned(),
         None => reason_of(outcome, None, error).unwrap_or_else(|| outcome.name().to_owned()),
-        // Round trips differ, and so do the local paths of downloads.
-        Some(TargetValue::Alive(_)) => outcome.name().to_owned(),
+        // Round trips and ids differ, and so do the local paths of downloads.
+        Some(TargetValue::Alive(_) | TargetValue::Started(_) | TargetValue::Ended(_)) => outcome.name().to_owned(),
         Some(TargetValue::File(file)) => {
             [Some(outcome.name().to_owned()), size(file)].into_iter().flatten().collect::<Vec<_>>().join(", ")
         }
@@ -68,6 +68,7 @@ fn ending_of(outcome: Outcome, value: Option<&TargetValue>) -> String {
             }
             words.extend(left_out(result));
         }
+        Some(TargetValue::Started(id) | TargetValue::Ended(id)) => words.push(format!("command {id}")),
         Some(TargetValue::File(file)) => {
             let size = size(file).map(|size| format!("{size} to ")).unwrap_or_default();
             words.push(format!("{size}{}", one_line(&file.destination_path)));
@@ -87,7 +88,8 @@ pub(super) fn text(value: &TargetValue) -> Cow<'_, str> {
         TargetValue::Changes(changes) => changes.iter().map(change).collect::<String>().into(),
         TargetValue::Diff(diff) => unified(diff).into(),
         TargetValue::Info(info) => info_lines(info).into(),
-        TargetValue::File(_) | TargetValue::Alive(_) => Cow::Borrowed(""),
+        TargetValue::Started(id) => format!("{id}\n").into(),
+        TargetValue::Ended(_) | TargetValue::File(_) | TargetValue::Alive(_) => Cow::Borrowed(""),
     }
 }
 

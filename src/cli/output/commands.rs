@@ -75,7 +75,7 @@ impl Commands {
 
     /// What a step of a target is; of one that nobody knows, what the subcommand usually does.
     pub(super) fn kind(&self, target: &TargetId, step: usize) -> Kind {
-        let usual = if self.operation == "run" { Kind::Command } else { Kind::Other };
+        let usual = if matches!(self.operation, "run" | "attach") { Kind::Command } else { Kind::Other };
         self.does(target).kinds.get(step).copied().unwrap_or(usual)
     }
 
@@ -86,7 +86,7 @@ impl Commands {
 
 fn kind_of(step: &JobStep) -> Kind {
     match step.operation {
-        RunOperation::Execute(_) => Kind::Command,
+        RunOperation::Execute(_) | RunOperation::Attach(_) => Kind::Command,
         RunOperation::Upload(_) | RunOperation::UploadDirectory(_) => Kind::Upload,
         _ => Kind::Other,
     }
@@ -96,6 +96,9 @@ fn kind_of(step: &JobStep) -> Kind {
 const fn subcommand(operation: &RunOperation) -> &'static str {
     match operation {
         RunOperation::Execute(_) => "run",
+        RunOperation::Start(_) => "start",
+        RunOperation::Attach(_) => "attach",
+        RunOperation::Stop(_) => "stop",
         RunOperation::Upload(_) | RunOperation::UploadDirectory(_) => "upload",
         RunOperation::Download(_) | RunOperation::DownloadDirectory(_) => "download",
         RunOperation::Changes(_) => "changes",

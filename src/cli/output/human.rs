@@ -61,6 +61,10 @@ impl<O: Write, E: Write> Human<O, E> {
         self.summary.note(target);
         let label = target.target.label();
         let value = if self.stepped.remove(&target.target) { None } else { target.value.as_ref() };
+        if let Some(TargetValue::Started(id)) = value {
+            // A line that `attach --from` and `stop --from` read.
+            return writeln!(self.to.out, "{label}\t{id}");
+        }
         match self.layout {
             Layout::Live => self.live_end(label, value),
             // The summary counts them; there may be thousands, and there is nothing to say of any.

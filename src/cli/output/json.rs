@@ -249,9 +249,7 @@ fn fields(found: Option<&TargetValue>, kind: Kind) -> Fields<'_> {
 /// What kind of step an error is of, where that is known.
 const fn kind_of(operation: Operation) -> Option<Kind> {
     match operation {
-        Operation::ExecuteCommand | Operation::StartCommand | Operation::GetCommandOutput | Operation::StopCommand => {
-            Some(Kind::Command)
-        }
+        Operation::ExecuteCommand | Operation::AttachCommand | Operation::GetCommandOutput => Some(Kind::Command),
         Operation::LookUp => None,
         _ => Some(Kind::Other),
     }
@@ -272,6 +270,7 @@ fn of_command(result: &CommandResult) -> Fields<'_> {
 fn value(value: &TargetValue) -> Value {
     match value {
         TargetValue::Command(result) => to_value(result),
+        TargetValue::Started(id) | TargetValue::Ended(id) => json!({ "command_id": id }),
         TargetValue::File(file) => {
             let mut value = json!({
                 "source_path": file.source_path, "destination_path": file.destination_path, "file_size": file.file_size,

@@ -9,6 +9,7 @@ mod dispatcher;
 mod driver;
 mod emitter;
 mod job;
+mod known;
 mod placeholder;
 mod policy;
 mod progress;
@@ -22,6 +23,7 @@ pub(crate) use cancel::CancelRun;
 pub(crate) use driver::{Ends, Run, drive};
 pub(crate) use emitter::Waiting;
 pub use job::{DEFAULT_FINALLY_TIMEOUT, Job, JobPlace, JobStep};
+pub use known::{AttachKnown, KnownCommands, StopKnown};
 #[cfg(feature = "cli")]
 pub(crate) use placeholder::{JOB, WORKSPACE, file_name};
 pub use policy::{CancelReason, FailLimit, LabelCap, MaxFail, OnMaxFail, Pace};

@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::RunOperation;
-use crate::messages::UploadSource;
+use crate::messages::{StartCommand, UploadSource};
 
 /// What the name of the workspace takes the place of.
 pub(crate) const WORKSPACE: &str = "{workspace}";
@@ -20,7 +20,7 @@ impl Names<'_> {
     pub(super) fn fill(&self, operation: &RunOperation, env: &BTreeMap<String, String>) -> RunOperation {
         let mut own = operation.clone();
         match &mut own {
-            RunOperation::Execute(command) => {
+            RunOperation::Execute(command) | RunOperation::Start(StartCommand(command)) => {
                 for (name, value) in env {
                     if !command.secret_env.contains_key(name) {
                         command.env.entry(name.clone()).or_insert_with(|| value.clone());
@@ -38,7 +38,12 @@ impl Names<'_> {
                     self.fill_path(path);
                 }
             }
-            RunOperation::Changes(_) | RunOperation::Diff(_) | RunOperation::Ping | RunOperation::Info => {}
+            RunOperation::Attach(_)
+            | RunOperation::Stop(_)
+            | RunOperation::Changes(_)
+            | RunOperation::Diff(_)
+            | RunOperation::Ping
+            | RunOperation::Info => {}
         }
         own
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     job::{DEFAULT_FINALLY_TIMEOUT, Job, JobStep},
+    known::{AttachKnown, KnownCommands, StopKnown},
     placeholder::Names,
     policy::{LabelCap, MaxFail, Pace},
     progress::RunProgress,
@@ -11,7 +12,8 @@ use super::{
 use crate::{
     fleet::Selector,
     messages::{
-        DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff, UploadSource,
+        DirectoryDownload, DirectoryUpload, ExecuteCommand, FileDownload, FileUpload, GitChanges, GitDiff,
+        StartCommand, UploadSource,
     },
     protocol::{EventId, Trace},
     workspace::{millis, optional_millis},
@@ -94,6 +96,13 @@ const fn default_finally_timeout() -> Duration {
 pub enum RunOperation {
     /// Runs a command. `{workspace}` in the value of a variable becomes the target's name.
     Execute(ExecuteCommand),
+    /// Starts a command and leaves it running. `{workspace}` in the value of a variable becomes the target's name. The command
+    /// outlives the run with [`OnDrop::Detach`](crate::messages::OnDrop::Detach).
+    Start(StartCommand),
+    /// Follows to its end a command that was started before; on each target another one.
+    Attach(AttachKnown),
+    /// Ends a command with all its processes; on each target another one.
+    Stop(StopKnown),
     /// Writes a file.
     Upload(FileUpload),
     /// Reads a file. `{workspace}` in the local path becomes the target's name.
@@ -294,7 +303,9 @@ impl RunOperation {
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
-            Self::Execute(command) => command.command.clone(),
+            Self::Execute(command) | Self::Start(StartCommand(command)) => command.command.clone(),
+            Self::Attach(_) => "attach".to_owned(),
+            Self::Stop(_) => "stop".to_owned(),
             Self::Upload(upload) => format!("upload to {}", upload.destination),
             Self::Download(download) => format!("download {}", download.source),
             Self::UploadDirectory(upload) => format!("upload to {}/", upload.destination.trim_end_matches('/')),
@@ -309,6 +320,9 @@ impl RunOperation {
     /// The operation on this workspace in words, with what goes from where to where.
     pub(super) fn plan(&self, workspace: &str, job: Option<&str>) -> String {
         match (Names { workspace, job }).fill(self, &BTreeMap::new()) {
+            Self::Start(StartCommand(command)) => format!("start, and leave running: {}", command.command),
+            Self::Attach(AttachKnown { commands, .. }) => of_command("attach to", &commands, workspace),
+            Self::Stop(StopKnown { commands }) => of_command("stop", &commands, workspace),
             Self::Upload(FileUpload { source: UploadSource::Path(path), destination, .. }) => {
                 format!("upload {} to {destination}", path.display())
             }
@@ -322,6 +336,11 @@ impl RunOperation {
             other => other.describe(),
         }
     }
+}
+
+/// What is done with the command of a workspace.
+fn of_command(what: &str, commands: &KnownCommands, workspace: &str) -> String {
+    commands.of(workspace).map_or_else(|| what.to_owned(), |id| format!("{what} {id}"))
 }
 
 #[cfg(test)]

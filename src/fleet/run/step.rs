@@ -7,9 +7,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{CancelReason, JobStep, RunOperation, attempt::Shared, emitter::Emitter, progress::CommandProgress};
 use crate::{
-    CommandResult, Effect, ErrorKind, RemoteWorkspace, WorkspaceError,
+    CommandResult, ErrorKind, Failure, Operation, RemoteWorkspace, WorkspaceError,
     fleet::{Outcome, RunEventKind, TargetId, TargetValue},
-    messages::{Alive, Ask, CommandEvent, Execute, ExecuteCommand, GetServerInfo, Known, Traced},
+    messages::{
+        Alive, Ask, Attach, AttachCommand, CommandEvent, Execute, ExecuteCommand, GetServerInfo, Known, StartCommand,
+        StopCommand, Traced,
+    },
     protocol::EventId,
     workspace::{Behalf, ask},
 };
@@ -68,7 +71,7 @@ impl Stopper {
 
 /// Whether carrying it out a second time would run something a second time.
 pub(super) const fn starts_a_command(step: &JobStep) -> bool {
-    matches!(step.operation, RunOperation::Execute(_))
+    matches!(step.operation, RunOperation::Execute(_) | RunOperation::Start(_))
 }
 
 /// Asks one workspace, and stops waiting when the steps are to stop.
@@ -97,6 +100,9 @@ impl Asking<'_> {
     async fn operate(&self, operation: RunOperation) -> Result<TargetValue, WorkspaceError> {
         match operation {
             RunOperation::Execute(command) => self.execute(command).await,
+            RunOperation::Start(message) => self.start(message).await,
+            RunOperation::Attach(attach) => self.attach(attach.of(&self.id.workspace)).await,
+            RunOperation::Stop(stop) => self.stop(stop.of(&self.id.workspace)).await,
             RunOperation::Upload(message) => self.send(message).await.map(TargetValue::File),
             RunOperation::Download(message) => self.send(message).await.map(TargetValue::File),
             RunOperation::UploadDirectory(message) => self.send(message).await.map(TargetValue::File),
@@ -109,17 +115,14 @@ impl Asking<'_> {
     }
 
     async fn send<M: Ask>(&self, message: M) -> Result<M::Answer, WorkspaceError> {
-        let stopped = |effect, reason: &str| {
-            let kind = ErrorKind::Stopped { reason: reason.to_owned() };
-            crate::Failure { kind, effect }.on(&self.id.workspace, M::OPERATION)
-        };
         if self.stopper.token.is_cancelled() {
-            return Err(stopped(Effect::NotSent, "its turn did not come before it was to stop"));
+            return Err(self.not_begun(M::OPERATION));
         }
         tokio::select! {
             answer = self.ask(message) => answer,
             () = self.stopper.token.cancelled() => {
-                Err(stopped(Effect::MaybeSent, "the run was cancelled or its time was up; a step that has begun goes on"))
+                let reason = "the run was cancelled or its time was up; a step that has begun goes on".to_owned();
+                Err(Failure::maybe_sent(ErrorKind::Stopped { reason }).on(&self.id.workspace, M::OPERATION))
             }
         }
     }
@@ -136,7 +139,7 @@ impl Asking<'_> {
 
     /// Runs a command and reports what happens to it. Its end is waited for also when it is to stop, which stops it.
     async fn execute(&self, mut command: ExecuteCommand) -> Result<TargetValue, WorkspaceError> {
-        let (events, mut happened) = mpsc::channel(EVENTS);
+        let (events, happened) = mpsc::channel(EVENTS);
         command.process_id = Some(self.process_id());
         command.resume = self.begun.is_some();
         let known = self.begun.flatten();
@@ -148,6 +151,31 @@ impl Asking<'_> {
             events: Some(events),
             follow_output: self.stream_output,
         };
+        self.follow(message, happened, known).await
+    }
+
+    /// Follows a command that was started before, and reports what happens to it.
+    async fn attach(&self, attach: Option<AttachCommand>) -> Result<TargetValue, WorkspaceError> {
+        let attach = attach.ok_or_else(|| self.no_command(Operation::AttachCommand))?;
+        let (events, happened) = mpsc::channel(EVENTS);
+        let known = self.begun.flatten();
+        let message = Attach {
+            attach,
+            caller: self.stopper.token.clone(),
+            events: Some(events),
+            follow_output: self.stream_output,
+            told: known.map(|known| known.told).unwrap_or_default(),
+        };
+        self.follow(message, happened, known).await
+    }
+
+    /// Sends a message that is answered when a command has ended, and reports what happens meanwhile.
+    async fn follow(
+        &self,
+        message: impl Ask<Answer = CommandResult>,
+        mut happened: mpsc::Receiver<CommandEvent>,
+        known: Option<CommandProgress>,
+    ) -> Result<TargetValue, WorkspaceError> {
         let answer = self.ask(message);
         let report = async move {
             loop {
@@ -167,6 +195,36 @@ impl Asking<'_> {
         // The events end when the command has: their sender lives no longer than its watch.
         let (answer, ()) = futures::join!(answer, report);
         answer.map(TargetValue::Command)
+    }
+
+    /// Starts a command and reports that. Whether it was started is waited for also when the run is to stop: nobody would
+    /// know its id.
+    async fn start(&self, StartCommand(mut command): StartCommand) -> Result<TargetValue, WorkspaceError> {
+        command.process_id = Some(self.process_id());
+        command.resume = self.begun.is_some();
+        if !command.resume && self.stopper.token.is_cancelled() {
+            return Err(self.not_begun(Operation::StartCommand));
+        }
+        let command_id = self.ask(StartCommand(command)).await?;
+        if self.begun.flatten().is_none_or(|known| known.command_id != command_id) {
+            self.emitter.emit(self.run_event(CommandEvent::Started { command_id })).await;
+        }
+        Ok(TargetValue::Started(command_id))
+    }
+
+    /// Ends a command that was started before.
+    async fn stop(&self, stop: Option<StopCommand>) -> Result<TargetValue, WorkspaceError> {
+        let stop = stop.ok_or_else(|| self.no_command(Operation::StopCommand))?;
+        self.send(stop).await.map(|()| TargetValue::Ended(stop.command_id))
+    }
+
+    fn no_command(&self, operation: Operation) -> WorkspaceError {
+        Failure::invalid("no command of this workspace was named").on(&self.id.workspace, operation)
+    }
+
+    fn not_begun(&self, operation: Operation) -> WorkspaceError {
+        let reason = "its turn did not come before it was to stop".to_owned();
+        Failure::not_sent(ErrorKind::Stopped { reason }).on(&self.id.workspace, operation)
     }
 
     /// The id of the step's command, which follows from what every process knows that goes on with the run.

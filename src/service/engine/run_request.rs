@@ -10,7 +10,7 @@ use super::EngineError;
 use crate::{
     RunOperation, RunSpec,
     fleet::{Job, Work},
-    messages::{ExecuteCommand, Stdin, UploadSource},
+    messages::{ExecuteCommand, StartCommand, Stdin, UploadSource},
 };
 
 /// A run that is to be started.
@@ -113,7 +113,8 @@ fn take_bytes(job: &mut Value, bytes: &mut Vec<Bytes>) -> Result<(), EngineError
             if let Some(source) = operation.get_mut("upload").and_then(|upload| upload.get_mut("source")) {
                 take(source, "the source of an upload", bytes)?;
             }
-            let Some(command) = operation.get_mut("execute") else { continue };
+            let command = if operation.contains_key("start") { "start" } else { "execute" };
+            let Some(command) = operation.get_mut(command) else { continue };
             if command.get("secret_env").is_some() {
                 let reason =
                     "secret variables of a run are given once, in its own `secret_env`, for all of its commands";
@@ -164,12 +165,13 @@ pub(super) fn complete(job: &mut Job, bytes: &[Bytes], secrets: &BTreeMap<String
                     upload.source = UploadSource::Bytes(named(path).unwrap_or_default());
                 }
             }
-            RunOperation::Execute(command) => {
+            RunOperation::Execute(command) | RunOperation::Start(StartCommand(command)) => {
                 if let Some(Stdin::Path(path)) = &command.stdin {
                     command.stdin = Some(Stdin::Bytes(named(path).unwrap_or_default()));
                 }
                 complete_command(command, secrets);
             }
+            RunOperation::Attach(attach) => attach.max_output = attach.max_output.min(MAX_OUTPUT),
             _ => {}
         }
     }
@@ -212,6 +214,7 @@ mod tests {
             json!({ "upload": { "source": { "path": "/etc/passwd" }, "destination": "/tmp/f" } }),
             json!({ "upload": { "source": { "path": "inline:0" }, "destination": "/tmp/f" } }),
             json!({ "execute": { "command": "cat", "stdin": { "path": "/etc/passwd" } } }),
+            json!({ "start": { "command": "cat", "stdin": { "path": "/etc/passwd" } } }),
             json!({ "download": { "source": "/tmp/f", "destination": "/tmp/g" } }),
             json!({ "upload_directory": { "source": "/etc", "destination": "/tmp/f" } }),
             json!({ "download_directory": { "source": "/tmp/f", "destination": "/tmp/g" } }),

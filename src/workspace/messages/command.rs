@@ -404,6 +404,10 @@ pub(crate) struct Attach {
     pub(crate) attach: AttachCommand,
     pub(crate) caller: CancellationToken,
     pub(crate) events: Option<mpsc::Sender<CommandEvent>>,
+    /// Whether output is among them. It is held back while there is no room for it.
+    pub(crate) follow_output: bool,
+    /// How many bytes of its two streams are not to be sent to the follower again.
+    pub(crate) told: [u64; 2],
 }
 
 ask!(Attach => CommandResult, Operation::AttachCommand, traced);

@@ -19,7 +19,7 @@ use crate::{
 
 /// Follows a command that was started before, by whomever.
 pub(crate) async fn attach(core: &Rc<Core>, message: Attach) -> Result<CommandResult, Failure> {
-    let Attach { attach, caller, events } = message;
+    let Attach { attach, caller, events, follow_output, told } = message;
     let retry = Retry::for_caller(core, &caller);
     let command = find(core, &retry, attach.command_id).await?;
     let has_ended = async || feed::last_output(&core.client()?, command.id).await;
@@ -40,12 +40,12 @@ pub(crate) async fn attach(core: &Rc<Core>, message: Attach) -> Result<CommandRe
     let watching = Watching {
         caller,
         on_drop,
-        follow_output: events.is_some(),
+        follow_output,
         events,
         outlives: on_drop == crate::messages::OnDrop::Detach,
         from: Some([stdout_from, stderr_from]),
         is_own: false,
-        told: [0; 2],
+        told,
     };
     let spec = Spec { command: text.to_owned(), timeout, max_output };
     let started = Started {

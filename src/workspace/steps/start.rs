@@ -162,6 +162,10 @@ impl Prepared {
     /// have run, or not far enough, or what was sent again may have come after it. Nobody waits for that.
     pub(super) fn clean_up(&self, core: &Rc<Core>, result: &Result<CommandResult, Failure>) {
         let ran = result.as_ref().is_ok_and(|result| result.raw_exit_code == Some(0));
+        if matches!(result, Err(Failure { kind: ErrorKind::Stopped { .. }, .. })) {
+            // It was let go and runs on: it may not have read the folder yet, and removes it itself.
+            return;
+        }
         if let Some(folder) = &self.folder
             && (!ran || folder.may_come_again())
         {
