@@ -13,6 +13,7 @@ use futures::StreamExt as _;
 use serde::Deserialize;
 
 use super::{
+    access,
     answer::Refusal,
     headers,
     outbox::{Outbox, Outgoing},
@@ -69,7 +70,10 @@ pub(super) async fn serve(
     let in_first_message = route.path.starts_with("/sockets/");
     let given = given(&http, &route);
     let access = match Authorized::by_key(shared, given.as_deref()) {
-        Ok(authorized) => Some(authorized.access),
+        Ok(authorized) => {
+            access::check_socket(&authorized, &route)?;
+            Some(authorized.access)
+        }
         Err(_) if given.is_some() => {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "the key is not one of this service"));
         }
@@ -128,6 +132,9 @@ fn asked_for_a_key(http: HttpRequest, payload: web::Payload, route: Route) -> Re
         let Ok(authorized) = Authorized::by_key(&shared, Some(key.as_deref().unwrap_or_default())) else {
             return close(BAD_KEY, "Authentication failed");
         };
+        if let Err(refusal) = access::check_socket(&authorized, &route) {
+            return close(CloseCode::Policy, refusal.detail());
+        }
         match Opened::open(&http, &shared, &route).await {
             Ok(opened) => opened.relay(&shared, outbox, messages, authorized.access, route).run().await,
             Err(refusal) => close(CloseCode::Again, refusal.detail()),

@@ -42,6 +42,43 @@ async fn the_key_of_the_service_is_needed_and_that_of_the_agent_is_not_known() {
 }
 
 #[actix_rt::test]
+async fn a_key_to_look_with_sees_commands_files_and_repositories_and_nothing_else() {
+    let (url, mirror) = mirror().await;
+    let scene = Scene::by_way_of(&url).await;
+    let conversation = "/api/conversations/7f6f9d6e-0d0f-4b62-9a5e-0a3f1f0b7f11";
+    for path in [
+        "/api/bash/bash_events/search?limit=1",
+        "/api/file/download?path=/a",
+        "/api/file/home",
+        "/api/file/search_subdirs?path=/",
+        "/api/git/changes?path=/a",
+        "/server_info",
+        &format!("{conversation}/git/diff?path=/a"),
+        &format!("{conversation}/bash/bash_events/search"),
+    ] {
+        let (status, _) = scene.ask(Method::GET, scene.url(path), LOOKING_KEY, None).await;
+        assert_eq!(status, StatusCode::TEMPORARY_REDIRECT, "the workspace answers {path}");
+    }
+    for path in [
+        "/api/settings/secrets/TOKEN",
+        "/api/settings",
+        "/api/file/archive?path=/",
+        "/api/conversations/search",
+        "/api/vscode/url",
+        "/docs",
+        &format!("{conversation}/events/search"),
+        &format!("{conversation}/vscode/url"),
+    ] {
+        let (status, body) = scene.ask(Method::GET, scene.url(path), LOOKING_KEY, None).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}: {body}");
+        assert!(body["detail"].as_str().unwrap().contains("the key of looker allows to look"), "{path}: {body}");
+        let (status, _) = scene.ask(Method::GET, scene.url(path), FULL_KEY, None).await;
+        assert_eq!(status, StatusCode::TEMPORARY_REDIRECT, "{path}");
+    }
+    mirror.abort();
+}
+
+#[actix_rt::test]
 async fn no_path_leaves_the_workspace_and_no_other_is_found() {
     let scene = Scene::start().await;
     let raw = |path: &str| {

@@ -11,7 +11,11 @@ use super::scene::{FULL_KEY, LOOKING_KEY, PATIENCE, Scene};
 type Socket = Framed<BoxedSocket, Codec>;
 
 async fn connect(scene: &Scene, query: &str, header: Option<&str>) -> Result<Socket, WsClientError> {
-    let mut request = scene.client.ws(scene.url(&format!("/sockets/bash-events{query}"))).max_frame_size(16 << 20);
+    open(scene, &format!("/sockets/bash-events{query}"), header).await
+}
+
+async fn open(scene: &Scene, path: &str, header: Option<&str>) -> Result<Socket, WsClientError> {
+    let mut request = scene.client.ws(scene.url(path)).max_frame_size(16 << 20);
     if let Some(key) = header {
         request = request.header("x-session-api-key", key);
     }
@@ -107,6 +111,21 @@ async fn a_key_to_look_with_sees_events_and_starts_nothing() {
             Err(code) => break assert_eq!(code, 1008),
         }
     }
+}
+
+#[actix_rt::test]
+async fn a_key_to_look_with_opens_no_other_socket() {
+    let scene = Scene::start().await;
+    let conversation = "/sockets/events/7f6f9d6e-0d0f-4b62-9a5e-0a3f1f0b7f11";
+    for path in [conversation, "/api/settings/secrets/TOKEN"] {
+        match open(&scene, path, Some(LOOKING_KEY)).await {
+            Err(WsClientError::InvalidResponseStatus(status)) => assert_eq!(status.as_u16(), 403, "{path}"),
+            other => panic!("{path}: {:?}", other.err()),
+        }
+    }
+    let mut later = open(&scene, conversation, None).await.unwrap();
+    send(&mut later, &json!({ "type": "auth", "session_api_key": LOOKING_KEY })).await;
+    assert_eq!(next(&mut later).await, Err(1008));
 }
 
 #[actix_rt::test]
