@@ -114,6 +114,39 @@ async fn workspaces_are_where_they_may_be() {
 }
 
 #[actix_rt::test]
+async fn secrets_of_a_workspace_do_not_go_to_another_server_unless_they_are_given_again() {
+    let service = Served::start(&[]);
+    let workspace = json!({
+        "name": "w", "host": "http://10.0.0.1:8000", "api_key": "its-key", "headers": { "X-Gate": "open" }
+    });
+    assert_eq!(post(&service, "/v1/workspaces", &workspace).await.status, 201);
+    let change = async |change: serde_json::Value| {
+        let headers = [("content-type", "application/json")];
+        send(&service, "PATCH", "/v1/workspaces/w", &headers, change.to_string()).await
+    };
+    for host in ["http://10.0.0.2:8000", "http://10.0.0.1:8001", "https://10.0.0.1:8000"] {
+        for (given, left) in [
+            (json!({ "host": host }), "`api_key` and `headers`"),
+            (json!({ "host": host, "headers": null }), "`api_key`"),
+            (json!({ "host": host, "api_key": "another" }), "`headers`"),
+        ] {
+            let refused = change(given).await;
+            refused.is_problem(422, "invalid-request");
+            assert!(refused.text().contains(&format!("give {left} again")), "{}", refused.text());
+        }
+    }
+    assert_eq!(get(&service, "/v1/workspaces/w").await.json()["host"], "http://10.0.0.1:8000/");
+    let same = change(json!({ "host": "http://10.0.0.1:8000/s/abc" })).await.json();
+    assert_eq!(same["settings"]["has_api_key"], true, "it is the same server: {same}");
+    let moved = change(json!({ "host": "http://10.0.0.2:8000", "api_key": "its-key", "headers": null })).await.json();
+    assert_eq!((&moved["host"], &moved["settings"]["has_api_key"]), (&json!("http://10.0.0.2:8000/"), &json!(true)));
+    assert_eq!(moved["settings"]["header_names"], json!([]));
+    let dropped = change(json!({ "host": "http://10.0.0.3:8000", "api_key": null })).await.json();
+    assert_eq!(dropped["settings"]["has_api_key"], false, "{dropped}");
+    assert_eq!(change(json!({ "host": "http://10.0.0.4:8000" })).await.status, 200, "there is no secret any more");
+}
+
+#[actix_rt::test]
 async fn a_key_that_asks_too_often_is_told_when_to_come_back() {
     let service = Served::start(&["--rate-limit", "3"]);
     let mut refused = None;

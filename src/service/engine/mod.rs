@@ -16,6 +16,7 @@ mod retention;
 mod run_handle;
 mod run_request;
 mod runs;
+mod workspace_request;
 mod workspaces;
 
 use std::{
@@ -35,7 +36,7 @@ pub(crate) use report::{LONGEST_TAIL, RunResults};
 pub(crate) use run_handle::{RunCounts, RunFollowed};
 pub(crate) use run_request::RunRequest;
 pub(crate) use runs::run_location;
-pub(crate) use workspaces::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView};
+pub(crate) use workspace_request::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView};
 
 use idempotency::Claims;
 use tokio::sync::Semaphore;
