@@ -5,3 +5,4 @@ mod passage;
 mod scene;
 mod sockets;
 mod starts;
+mod strangers;

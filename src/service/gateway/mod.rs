@@ -11,12 +11,14 @@
 //! | `pass` | passes a request on, and its answer back |
 //! | `bash` | starts, executions and stops, which go through the runtime |
 //! | `upload` | uploads, which go through the runtime as well |
-//! | `socket`, `relay`, `outbox` | the sockets |
+//! | `socket`, `gate`, `relay`, `outbox` | the sockets; what is read of one before its key is known, and after |
+//! | `strangers` | those who have shown no key, of whom there are never many |
 //! | `answer` | errors, as an agent server tells them |
 
 mod access;
 mod answer;
 mod bash;
+mod gate;
 mod headers;
 mod hide;
 mod outbox;
@@ -24,6 +26,7 @@ mod pass;
 mod relay;
 mod route;
 mod socket;
+mod strangers;
 mod upload;
 mod ways;
 
