@@ -12,8 +12,8 @@ use crate::{
 /// What every server tells of itself.
 const OF_THE_SERVER: [&str; 5] = ["/", "/alive", "/health", "/ready", "/server_info"];
 
-/// What agent servers tell everybody who asks, key or no key. Clients look for these without one.
-const OPEN: [&str; 6] = ["/", "/alive", "/health", "/ready", "/server_info", "/api/init"];
+/// What clients of agent servers look for without a key: whether a server is there.
+const OPEN: [&str; 3] = ["/alive", "/health", "/ready"];
 
 /// What a key that may only look is for, below the prefix of the API: commands and their output, files, repositories. All
 /// else is not passed on for it, since a server also tells its secrets to whoever asks with a GET.
@@ -23,23 +23,32 @@ const LOOKED_AT_ALONE: [&str; 3] = ["/file/download", "/file/home", "/file/searc
 /// The only socket that such a key opens.
 const EVENTS: &str = "/sockets/bash-events";
 
+/// Whom a request is from, as far as it may be answered.
+pub(super) enum Asker {
+    /// Somebody whose key allows it.
+    Known,
+    /// Somebody without a key, who wants to know how a workspace does.
+    Stranger,
+}
+
 /// Refuses what the key of a request does not allow.
-pub(super) fn check(http: &HttpRequest, route: &Route) -> Result<(), Refusal> {
-    let only_looks = matches!(*http.method(), Method::GET | Method::HEAD);
-    if only_looks && OPEN.contains(&route.path.as_str()) {
-        return Ok(());
-    }
-    let authorized = Authorized::check(http).map_err(|_| Refusal::unauthorized())?;
+pub(super) fn check(http: &HttpRequest, route: &Route) -> Result<Asker, Refusal> {
+    let authorized = match Authorized::check(http) {
+        Ok(authorized) => authorized,
+        Err(_) if http.method() == Method::GET && OPEN.contains(&route.path.as_str()) => return Ok(Asker::Stranger),
+        Err(_) => return Err(Refusal::unauthorized()),
+    };
     if authorized.access == Access::Full {
-        return Ok(());
+        return Ok(Asker::Known);
     }
+    let only_looks = matches!(*http.method(), Method::GET | Method::HEAD);
     if !only_looks {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
             format!("the key of {} allows to look and not to change anything", authorized.caller),
         ));
     }
-    if is_looked_at(&route.path) { Ok(()) } else { Err(out_of_sight(&authorized)) }
+    if is_looked_at(&route.path) { Ok(Asker::Known) } else { Err(out_of_sight(&authorized)) }
 }
 
 /// Refuses a socket that a key does not allow.

@@ -12,6 +12,7 @@
 //! | `bash` | starts, executions and stops, which go through the runtime |
 //! | `upload` | uploads, which go through the runtime as well |
 //! | `socket`, `gate`, `relay`, `outbox` | the sockets; what is read of one before its key is known, and after |
+//! | `known` | how a workspace does, for those without a key: what the service knows itself |
 //! | `strangers` | those who have shown no key, of whom there are never many |
 //! | `answer` | errors, as an agent server tells them |
 
@@ -21,6 +22,7 @@ mod bash;
 mod gate;
 mod headers;
 mod hide;
+mod known;
 mod outbox;
 mod pass;
 mod relay;
@@ -38,6 +40,7 @@ use actix_web::{
 
 use super::server::Shared;
 use crate::Workspace;
+use access::Asker;
 use answer::Refusal;
 use route::Route;
 
@@ -62,7 +65,9 @@ async fn answered(http: HttpRequest, payload: web::Payload, shared: &Shared) -> 
     if is_upgrade(&http) {
         return socket::serve(http, payload, shared, route).await;
     }
-    access::check(&http, &route)?;
+    if let Asker::Stranger = access::check(&http, &route)? {
+        return known::health(shared, &route).await;
+    }
     let workspace = ways::workspace(shared, &route.name).await?;
     let request = Request { http, route, workspace };
     let is_post = request.http.method() == Method::POST;
