@@ -104,14 +104,14 @@ async fn send(
     let size = match size {
         Some(size) if size > SMALL => size,
         _ => {
-            let bytes = read_small(&mut payload).await?;
+            let bytes = read_small(shared, &mut payload).await?;
             shared.metrics.uploaded.inc_by(bytes.len() as u64);
             return Ok(upload(UploadSource::Bytes(bytes)).await?);
         }
     };
     let (sender, stream) = UploadStream::new(size);
     let feed = async {
-        while let Some(piece) = next_piece(&mut payload).await {
+        while let Some(piece) = next_piece(shared, &mut payload).await {
             match piece {
                 Ok(bytes) => {
                     shared.metrics.uploaded.inc_by(bytes.len() as u64);
@@ -136,9 +136,9 @@ async fn send(
     }
 }
 
-async fn read_small(payload: &mut Payload) -> Result<Bytes, Problem> {
+async fn read_small(shared: &Shared, payload: &mut Payload) -> Result<Bytes, Problem> {
     let mut bytes = BytesMut::new();
-    while let Some(piece) = next_piece(payload).await {
+    while let Some(piece) = next_piece(shared, payload).await {
         let piece = piece?;
         if (bytes.len() + piece.len()) as u64 > SMALL {
             let detail = "a body of more than 256 KiB says its length: send it with a Content-Length";

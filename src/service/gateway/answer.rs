@@ -1,12 +1,15 @@
 use std::time::Duration;
 
 use actix_web::{
-    HttpResponse,
+    HttpResponse, ResponseError as _,
     http::{StatusCode, header::RETRY_AFTER},
 };
 use serde_json::json;
 
-use crate::{ErrorKind, Failure, WorkspaceError, service::engine::EngineError};
+use crate::{
+    ErrorKind, Failure, WorkspaceError,
+    service::{engine::EngineError, http::Problem},
+};
 
 /// How soon somebody may come back who was turned away because there was too much to do.
 const SOON: Duration = Duration::from_secs(1);
@@ -79,6 +82,12 @@ impl Refusal {
 impl From<WorkspaceError> for Refusal {
     fn from(error: WorkspaceError) -> Self {
         Self::of(&error.kind, error.to_string())
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::new(problem.status_code(), problem.to_string())
     }
 }
 
