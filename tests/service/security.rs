@@ -47,6 +47,8 @@ async fn a_key_is_asked_for_and_one_that_may_look_changes_nothing() {
         assert!(matches!(refused.status.as_u16(), 403 | 422), "{method} {path}: {}", refused.text());
         refused.is_problem(403, "forbidden");
     }
+    let packed = "/v1/workspaces/local-1/directories?path=/tmp";
+    send(&service, "GET", packed, &[("authorization", &reader)], "").await.is_problem(403, "forbidden");
     let leased = send(&service, "POST", "/v1/leases", &headers(full.as_str()), "{\"wait_ms\": 20000}").await;
     assert_eq!(leased.json()["holder"], "ci", "{}", leased.text());
 }
@@ -78,6 +80,11 @@ async fn pages_of_others_can_neither_read_nor_change_anything() {
         assert!(refused.header("access-control-allow-origin").is_empty());
         assert!(send(&service, "OPTIONS", reset, &[("origin", origin)], "").await.status.as_u16() >= 400);
     }
+    let folder = tempfile::TempDir::new().unwrap();
+    let packed = format!("/v1/workspaces/local-1/directories?path={}", folder.path().display());
+    let foreign = send(&service, "GET", &packed, &[("origin", "https://evil.example")], "").await;
+    foreign.is_problem(403, "forbidden");
+    assert_eq!(send(&service, "GET", &packed, &[("origin", "https://fleet.example")], "").await.status, 200);
     let own = format!("http://127.0.0.1:{}", service.port);
     send(&service, "POST", reset, &[("origin", &own)], "").await.is_problem(404, "not-found");
     let allowed = send(&service, "OPTIONS", reset, &[("origin", "https://fleet.example")], "").await;
