@@ -11,6 +11,7 @@ mod idempotency;
 mod operations;
 mod readers;
 mod remote;
+mod removal;
 mod rest;
 mod runs;
 mod scene;

@@ -121,6 +121,54 @@ async fn workspaces_are_where_they_may_be() {
 }
 
 #[actix_rt::test]
+async fn a_workspace_that_may_not_be_there_any_more_is_left_aside() {
+    let mut service = Served::start(&["--allow-host", "10.9.*"]);
+    for name in ["removed", "moved", "allowed"] {
+        let workspace = json!({ "name": name, "host": "http://10.9.1.1:8000" });
+        assert_eq!(post(&service, "/v1/workspaces", &workspace).await.status, 201);
+    }
+    assert_eq!(service.terminate(), Some(0));
+    service.start_again_with(&["--allow-host", "10.8.*"]);
+    assert_eq!(get(&service, "/v1/workspaces").await.json()["total"], 0);
+    for name in ["removed", "moved", "allowed"] {
+        let aside = get(&service, &format!("/v1/workspaces/{name}")).await;
+        aside.is_problem(409, "conflict");
+        let text = aside.text();
+        assert!(text.contains("left aside") && text.contains("10.9.1.1") && text.contains("--allow-host"), "{text}");
+        assert_eq!(get(&service, &format!("/workspaces/{name}/health")).await.status, 503);
+        let again = json!({ "name": name, "host": "http://10.8.1.1:8000" });
+        post(&service, "/v1/workspaces", &again).await.is_problem(409, "conflict");
+    }
+    assert_eq!(send(&service, "DELETE", "/v1/workspaces/removed", &[], "").await.status, 204);
+    get(&service, "/v1/workspaces/removed").await.is_problem(404, "not-found");
+    let change = json!({ "host": "http://10.8.1.1:8000" }).to_string();
+    let moved = send(&service, "PATCH", "/v1/workspaces/moved", &[("content-type", "application/json")], change).await;
+    assert_eq!(moved.json()["host"], "http://10.8.1.1:8000/", "{}", moved.text());
+    assert_eq!(service.terminate(), Some(0));
+    service.start_again_with(&[]);
+    let list = get(&service, "/v1/workspaces").await.json();
+    let found: Vec<_> = list["workspaces"].as_array().unwrap().iter().map(|found| found["host"].clone()).collect();
+    assert_eq!(found, ["http://10.9.1.1:8000/", "http://10.8.1.1:8000/"], "where they are allowed they are there: {list}");
+}
+
+#[actix_rt::test]
+async fn no_command_of_a_stored_workspace_runs_in_another_of_its_name() {
+    let mut service = Served::start(&[]);
+    let workspace = json!({ "name": "local-1", "host": "http://10.9.1.1:8000" });
+    assert_eq!(post(&service, "/v1/workspaces", &workspace).await.status, 201);
+    assert_eq!(service.terminate(), Some(0));
+    let said = service.cannot_start_with(&["--local", "1"]);
+    assert!(said.contains("local-1") && said.contains("DELETE /v1/workspaces/local-1"), "{said}");
+    service.start_again();
+    assert_eq!(send(&service, "DELETE", "/v1/workspaces/local-1", &[], "").await.status, 204);
+    assert_eq!(service.terminate(), Some(0));
+    service.start_again_with(&["--local", "1"]);
+    // Such a name is not given to another one either.
+    assert_eq!(send(&service, "DELETE", "/v1/workspaces/local-1", &[], "").await.status, 204);
+    post(&service, "/v1/workspaces", &workspace).await.is_problem(409, "conflict");
+}
+
+#[actix_rt::test]
 async fn secrets_of_a_workspace_do_not_go_to_another_server_unless_they_are_given_again() {
     let service = Served::start(&[]);
     let workspace = json!({

@@ -9,6 +9,7 @@ mod handle;
 mod idempotency;
 mod leases;
 mod listing;
+mod name_locks;
 mod output;
 mod report;
 mod restore;
@@ -39,6 +40,7 @@ pub(crate) use runs::run_location;
 pub(crate) use workspace_request::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView};
 
 use idempotency::Claims;
+use name_locks::NameLocks;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -74,7 +76,11 @@ pub(crate) struct Engine {
     /// Where workspaces may be that are added.
     allow_hosts: Vec<HostPattern>,
     /// One change of a workspace after another.
-    changing: tokio::sync::Mutex<()>,
+    changing: NameLocks,
+    /// The names of the workspaces that the service was started with.
+    fixed: HashSet<String>,
+    /// The workspaces of the store that cannot be used, and why.
+    aside: Mutex<HashMap<String, String>>,
     leases: leases::LeaseBook,
     /// Where workspaces are now that were elsewhere when they were added.
     moved: Mutex<HashMap<String, String>>,
@@ -112,7 +118,9 @@ impl Engine {
             local: local(config),
             limits: config.limits,
             allow_hosts: config.allow_hosts.clone(),
-            changing: tokio::sync::Mutex::default(),
+            changing: NameLocks::default(),
+            fixed: config.workspaces.iter().map(|workspace| workspace.name.clone()).collect(),
+            aside: Mutex::default(),
             leases: leases::LeaseBook::default(),
             moved: Mutex::default(),
             metrics: Arc::clone(&metrics),

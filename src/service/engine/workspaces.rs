@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -22,9 +24,17 @@ impl Engine {
         let config = request.config()?;
         self.check_host(&config.connection)?;
         let record = self.table_workspace(&request, Timestamp::now())?;
-        let _one = self.changing.lock().await;
-        if self.fleet.workspace(&request.name).await.is_some() {
+        let _one = self.changing.lock(&request.name).await;
+        let is_aside = lock(&self.aside).contains_key(&request.name);
+        if is_aside || self.fleet.workspace(&request.name).await.is_some() {
             return Err(EngineError::Conflict(format!("there is a workspace {} already", request.name)));
+        }
+        if self.fixed.contains(&request.name) {
+            let what = format!(
+                "{} is the name of a workspace that the service was started with, and will be there again: take another",
+                request.name
+            );
+            return Err(EngineError::Conflict(what));
         }
         let workspace = self.fleet.add(config).await?;
         if let Err(error) = self.store.commit(vec![Table::Workspaces.put(&request.name, &record)]).await {
@@ -53,8 +63,12 @@ impl Engine {
 
     /// Changes the way to a workspace, and writes it down before it is acknowledged.
     pub(crate) async fn update_workspace(&self, name: &str, change: ConnectionChange) -> Result<(), EngineError> {
-        let _one = self.changing.lock().await;
-        let workspace = self.workspace(name).await?;
+        let _one = self.changing.lock(name).await;
+        let workspace = match self.workspace(name).await {
+            Ok(workspace) => Some(workspace),
+            Err(EngineError::LeftAside { .. }) => None,
+            Err(error) => return Err(error),
+        };
         let Some(record) = self.stored_workspace(name)? else {
             let what =
                 format!("{name} is a workspace that the service was started with: what it is says its command line");
@@ -63,10 +77,16 @@ impl Engine {
         let added = record.added;
         let mut request = self.unseal(name, record)?;
         change.apply(&mut request)?;
-        let connection = request.connection()?;
-        self.check_host(&connection)?;
+        let config = request.config()?;
+        self.check_host(&config.connection)?;
         let record = self.table_workspace(&request, added)?;
         self.store.commit(vec![Table::Workspaces.put(name, &record)]).await?;
+        let Some(workspace) = workspace else {
+            self.fleet.add(config).await?;
+            lock(&self.aside).remove(name);
+            return Ok(());
+        };
+        let connection = config.connection;
         lock(&self.moved).insert(name.to_owned(), connection.host().to_string());
         Ok(workspace.update_connection(connection).await?)
     }
@@ -76,19 +96,45 @@ impl Engine {
         Ok(bytes.map(|bytes| Table::Workspaces.read(name, &bytes)).transpose()?)
     }
 
-    /// Removes a workspace, and stops its commands or lets them run on.
-    pub(crate) async fn remove_workspace(&self, name: &str, on_remove: OnRemove) -> Result<(), EngineError> {
-        let _one = self.changing.lock().await;
-        self.workspace(name).await?;
-        lock(&self.moved).remove(name);
+    /// Removes a workspace, and stops its commands or lets them run on. That goes on also when nobody waits for it.
+    pub(crate) async fn remove_workspace(
+        self: &Arc<Self>,
+        name: &str,
+        on_remove: OnRemove,
+    ) -> Result<(), EngineError> {
+        let (engine, name) = (Arc::clone(self), name.to_owned());
+        let removal = async move { engine.take_out(&name, on_remove).await };
+        self.tasks.spawn_on(removal, &self.runtime).await.unwrap_or(Err(EngineError::Ending))
+    }
+
+    async fn take_out(&self, name: &str, on_remove: OnRemove) -> Result<(), EngineError> {
+        let _one = self.changing.lock(name).await;
+        let is_aside = match self.workspace(name).await {
+            Ok(_) => false,
+            Err(EngineError::LeftAside { .. }) => true,
+            Err(error) => return Err(error),
+        };
         self.store.commit(vec![Change::Remove(Table::Workspaces, name.to_owned())]).await?;
+        lock(&self.moved).remove(name);
+        if is_aside {
+            lock(&self.aside).remove(name);
+            return Ok(());
+        }
         Ok(self.fleet.remove_with(name, on_remove).await?)
     }
 
     /// The workspace of this name.
     pub(crate) async fn workspace(&self, name: &str) -> Result<Workspace, EngineError> {
         let found = self.fleet.workspace(name).await;
-        found.ok_or_else(|| EngineError::NotFound { what: "workspace", name: name.to_owned() })
+        found.ok_or_else(|| self.missing(name))
+    }
+
+    /// Why there is no workspace of this name.
+    fn missing(&self, name: &str) -> EngineError {
+        match lock(&self.aside).get(name) {
+            Some(reason) => EngineError::LeftAside { name: name.to_owned(), reason: reason.clone() },
+            None => EngineError::NotFound { what: "workspace", name: name.to_owned() },
+        }
     }
 
     /// The workspaces that a selector picks.
@@ -108,7 +154,7 @@ impl Engine {
     /// Everything that is known of a workspace.
     pub(crate) async fn workspace_detail(&self, name: &str) -> Result<WorkspaceDetail, EngineError> {
         let found = self.workspaces(Selector::names([name])).await.into_iter().next();
-        let mut view = found.ok_or_else(|| EngineError::NotFound { what: "workspace", name: name.to_owned() })?;
+        let mut view = found.ok_or_else(|| self.missing(name))?;
         let snapshot = self.snapshot(name).await?;
         view.health = snapshot.health.state;
         let settings = match self.stored_workspace(name)? {
@@ -125,19 +171,22 @@ impl Engine {
     /// How a workspace does.
     async fn snapshot(&self, name: &str) -> Result<Snapshot, EngineError> {
         let found = self.fleet.snapshots(Selector::names([name])).await.into_iter().next();
-        found.ok_or_else(|| EngineError::NotFound { what: "workspace", name: name.to_owned() })
+        found.ok_or_else(|| self.missing(name))
     }
 
-    /// Adds the workspaces that were there before.
+    /// Adds the workspaces that were there before. One that cannot be used any more is left aside.
     pub(super) async fn restore_workspaces(&self) -> Result<(), EngineError> {
         let mut from = None;
         loop {
             let page = self.store.list(Table::Workspaces, from.as_deref(), Order::Ascending, PAGE)?;
             for (name, bytes) in &page {
                 let record: WorkspaceRecord = Table::Workspaces.read(name, bytes)?;
-                let request = self.unseal(name, record)?;
-                if let Err(error) = self.fleet.add(request.config()?).await {
-                    log::warn!("the stored workspace {name} is left aside: {error}");
+                if self.fixed.contains(name) {
+                    return Err(EngineError::Conflict(two_of(name)));
+                }
+                if let Err(error) = self.restore_workspace(self.unseal(name, record)?).await {
+                    log::error!("the stored workspace {name} is left aside: {error}");
+                    lock(&self.aside).insert(name.clone(), error.to_string());
                 }
             }
             match page.into_iter().next_back() {
@@ -145,6 +194,14 @@ impl Engine {
                 None => return Ok(()),
             }
         }
+    }
+
+    async fn restore_workspace(&self, request: WorkspaceRequest) -> Result<(), EngineError> {
+        let config = request.config()?;
+        // What may be has changed since it was added.
+        self.check_host(&config.connection)?;
+        self.fleet.add(config).await?;
+        Ok(())
     }
 
     fn unseal(&self, name: &str, record: WorkspaceRecord) -> Result<WorkspaceRequest, StoreError> {
@@ -157,4 +214,13 @@ impl Engine {
         }
         Ok(request)
     }
+}
+
+/// What is said of a name that is there twice: commands that belong in one sandbox would run in the other.
+fn two_of(name: &str) -> String {
+    format!(
+        "it has a workspace {name}, and the service is started with another of this name, in which the commands of the first \
+         would run; start the service without that, as without --local, and remove the stored one by DELETE \
+         /v1/workspaces/{name}, or start it with another --state-dir"
+    )
 }

@@ -102,6 +102,7 @@ impl From<EngineError> for Refusal {
         match error {
             EngineError::Workspace(error) => error.into(),
             error @ EngineError::NotFound { .. } => Self::not_found(error.to_string()),
+            error @ EngineError::LeftAside { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             error @ EngineError::Ending => Self::overloaded(error.to_string()),
             error => {
                 log::error!("{error}");
