@@ -21,7 +21,7 @@ use super::{
     headers,
     outbox::{Outbox, Outgoing},
     relay::Relay,
-    route::Route,
+    route::{KEY_IN_QUERY, Route},
     strangers::{Does, Stranger},
     ways::{self, UnderWay},
 };
@@ -56,7 +56,7 @@ enum AuthType {
     Auth,
 }
 
-/// Whether a first message is the one with the key.
+/// Whether a message is one with a key.
 pub(super) fn is_auth(text: &str) -> bool {
     serde_json::from_str::<Auth>(text).is_ok()
 }
@@ -104,7 +104,7 @@ fn given(http: &HttpRequest, route: &Route) -> Option<String> {
         return Some(key.to_owned());
     }
     let pairs = url::form_urlencoded::parse(route.query.as_deref().unwrap_or_default().as_bytes());
-    pairs.into_iter().find(|(name, _)| name == "session_api_key").map(|(_, value)| value.into_owned())
+    pairs.into_iter().find(|(name, _)| name == KEY_IN_QUERY).map(|(_, value)| value.into_owned())
 }
 
 /// Takes the client's side of a socket. Nothing but its first message is read before the token is cancelled.
@@ -177,10 +177,9 @@ impl Opened {
     async fn open(http: &HttpRequest, shared: &Shared, route: &Route) -> Result<Self, Refusal> {
         let workspace = ways::workspace(shared, &route.name).await?;
         let lent = ways::client(&workspace).await?;
-        let route = without_key(route);
         let (below, path) = route.target();
         let key_in = if route.path.starts_with("/sockets/") { KeyIn::FirstMessage } else { KeyIn::Header };
-        let passed = headers::of_socket(http, &route, &lent.way);
+        let passed = headers::of_socket(http, route, &lent.way);
         let socket = lent.client.pass_socket(below, &path, &passed, &protocols(http), key_in).await?;
         Ok(Self { socket, under_way: lent.under_way })
     }
@@ -203,16 +202,6 @@ impl Opened {
             closing: shared.closing.clone(),
         }
     }
-}
-
-/// The route without the key in its query.
-fn without_key(route: &Route) -> Route {
-    let kept = |query: &String| {
-        let pairs = query.split('&').filter(|pair| !pair.starts_with("session_api_key="));
-        let query = pairs.collect::<Vec<_>>().join("&");
-        (!query.is_empty()).then_some(query)
-    };
-    Route { query: route.query.as_ref().and_then(kept), ..route.clone() }
 }
 
 fn protocols(http: &HttpRequest) -> Vec<String> {

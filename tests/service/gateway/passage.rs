@@ -162,7 +162,7 @@ async fn what_goes_on_is_the_request_and_nothing_that_is_for_the_service() {
     let scene = Scene::with(|_| connection).await;
     let mut answer = scene
         .client
-        .put(scene.url("/api/git/x?path=%2Fa+b"))
+        .put(scene.url(&format!("/api/git/x?path=%2Fa+b&session%5Fapi_key={FULL_KEY}")))
         .insert_header(("x-session-api-key", FULL_KEY))
         .insert_header(("authorization", format!("Bearer {FULL_KEY}")))
         .insert_header(("cookie", "a=b"))

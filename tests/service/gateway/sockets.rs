@@ -140,6 +140,18 @@ async fn long_messages_come_whole_and_a_start_that_makes_no_sense_is_told() {
 }
 
 #[actix_rt::test]
+async fn a_key_that_is_sent_again_does_not_go_on() {
+    let scene = Scene::start().await;
+    let mut socket = with_first_message(&scene, FULL_KEY).await;
+    // The agent would say that this starts nothing.
+    for _ in 0..2 {
+        send(&mut socket, &json!({ "type": "auth", "session_api_key": FULL_KEY })).await;
+    }
+    let events = run(&mut socket, "true").await;
+    assert_eq!((&events[0]["kind"], &events[0]["command"]), (&json!("BashCommand"), &json!("true")), "{events:?}");
+}
+
+#[actix_rt::test]
 async fn a_client_that_reads_nothing_is_closed_and_freezes_no_command() {
     let scene = Scene::start().await;
     let stalled = with_first_message(&scene, FULL_KEY).await;
