@@ -8,6 +8,7 @@ mod follower;
 mod gateway;
 mod http;
 mod idempotency;
+mod lookout;
 mod operations;
 mod readers;
 mod remote;

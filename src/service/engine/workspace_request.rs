@@ -77,6 +77,9 @@ pub(crate) struct WorkspaceView {
     pub(crate) host: String,
     /// Its labels.
     pub(crate) labels: BTreeMap<String, String>,
+    /// The directory to which relative git paths are joined; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) working_dir: Option<String>,
     /// How its server did a moment ago.
     #[schema(value_type = HealthStateSchema)]
     pub(crate) health: HealthState,

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Connection, OnRemove, Selector, Snapshot, Workspace,
+    fleet::WorkspaceInfo,
     service::{
         StoreError, hosts,
         store::{Change, Order, SealedWorkspace, Table, WorkspaceRecord},
@@ -139,16 +140,29 @@ impl Engine {
 
     /// The workspaces that a selector picks.
     pub(crate) async fn workspaces(&self, selector: Selector) -> Vec<WorkspaceView> {
-        let list = self.fleet.list(selector).await;
-        // The fleet tells where a workspace was when it was added.
-        let moved = lock(&self.moved);
-        let view = |info: crate::fleet::WorkspaceInfo| WorkspaceView {
-            host: moved.get(&info.name).cloned().unwrap_or(info.host),
+        let view = |info: WorkspaceInfo| WorkspaceView {
             name: info.name,
+            host: info.host,
             labels: info.labels,
+            working_dir: info.working_dir,
             health: info.health,
         };
-        list.into_iter().map(view).collect()
+        self.listed(selector).await.into_iter().map(view).collect()
+    }
+
+    /// What the fleet knows of the workspaces that a selector picks, with where they are now.
+    pub(super) async fn listed(&self, selector: Selector) -> Vec<WorkspaceInfo> {
+        let mut list = self.fleet.list(selector).await;
+        // The fleet tells where a workspace was when it was added.
+        let moved = lock(&self.moved);
+        if !moved.is_empty() {
+            for info in &mut list {
+                if let Some(host) = moved.get(&info.name) {
+                    info.host.clone_from(host);
+                }
+            }
+        }
+        list
     }
 
     /// Everything that is known of a workspace.
