@@ -174,8 +174,7 @@ impl FleetSupervisor {
             let reason = "the fleet has a workspace of this name already: choose another, or remove that one first";
             return Err(Failure::invalid(reason));
         }
-        let (name, labels, working_dir) =
-            (config.name.clone(), config.labels.clone(), config.working_dir.clone());
+        let (name, labels, working_dir) = (config.name.clone(), config.labels.clone(), config.working_dir.clone());
         let host = config.connection.host.to_string();
         let authority = config.connection.host[url::Position::BeforeHost..url::Position::AfterPort].into();
         let (place, arbiter) = self.placement.take();

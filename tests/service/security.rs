@@ -148,7 +148,11 @@ async fn a_workspace_that_may_not_be_there_any_more_is_left_aside() {
     service.start_again_with(&[]);
     let list = get(&service, "/v1/workspaces").await.json();
     let found: Vec<_> = list["workspaces"].as_array().unwrap().iter().map(|found| found["host"].clone()).collect();
-    assert_eq!(found, ["http://10.9.1.1:8000/", "http://10.8.1.1:8000/"], "where they are allowed they are there: {list}");
+    assert_eq!(
+        found,
+        ["http://10.9.1.1:8000/", "http://10.8.1.1:8000/"],
+        "where they are allowed they are there: {list}"
+    );
 }
 
 #[actix_rt::test]

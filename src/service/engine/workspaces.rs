@@ -3,9 +3,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::{
-    ConnectionChange, Engine, EngineError, WorkspaceDetail, WorkspaceRequest, WorkspaceView, damaged, lock,
-};
+use super::{ConnectionChange, Engine, EngineError, WorkspaceDetail, WorkspaceRequest, WorkspaceView, damaged, lock};
 use crate::{
     Connection, OnRemove, Selector, Snapshot, Workspace,
     fleet::WorkspaceInfo,
@@ -98,11 +96,7 @@ impl Engine {
     }
 
     /// Removes a workspace, and stops its commands or lets them run on. That goes on also when nobody waits for it.
-    pub(crate) async fn remove_workspace(
-        self: &Arc<Self>,
-        name: &str,
-        on_remove: OnRemove,
-    ) -> Result<(), EngineError> {
+    pub(crate) async fn remove_workspace(self: &Arc<Self>, name: &str, on_remove: OnRemove) -> Result<(), EngineError> {
         let (engine, name) = (Arc::clone(self), name.to_owned());
         let removal = async move { engine.take_out(&name, on_remove).await };
         self.tasks.spawn_on(removal, &self.runtime).await.unwrap_or(Err(EngineError::Ending))

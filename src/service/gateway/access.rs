@@ -79,9 +79,9 @@ fn is_looked_at(path: &str) -> bool {
     let Some(below) = path.strip_prefix("/api") else { return false };
     let below = of_a_conversation(below).unwrap_or(below);
     LOOKED_AT_ALONE.contains(&below)
-        || LOOKED_AT.iter().any(|route| {
-            below.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        || LOOKED_AT
+            .iter()
+            .any(|route| below.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// The path below a conversation, which has the same routes as the server.
@@ -99,7 +99,9 @@ mod tests {
     #[test]
     fn a_key_to_look_with_is_for_commands_files_and_repositories() {
         let conversation = "/api/conversations/7f6f9d6e-0d0f-4b62-9a5e-0a3f1f0b7f11";
-        for path in ["/health", "/server_info", "/", "/api/bash/bash_events/search", "/api/bash/bash_events/", "/api/git/diff"] {
+        for path in
+            ["/health", "/server_info", "/", "/api/bash/bash_events/search", "/api/bash/bash_events/", "/api/git/diff"]
+        {
             assert!(is_looked_at(path), "{path}");
         }
         for path in ["/bash/bash_events/search", "/file/download", "/git/commits/abc/changes"] {

@@ -53,7 +53,14 @@ pub(super) async fn execute(request: &Request, pieces: Pieces) -> Result<HttpRes
         Start::Command(start) => start,
     };
     let command = ExecuteCommand::as_asked(start).with_max_output(MOST_OUTPUT);
-    let result = request.workspace.execute_command(command).await?;
+    let result = tokio::select! {
+        result = request.workspace.execute_command(command) => result?,
+        () = request.shared.closing.cancelled() => {
+            return Err(Refusal::overloaded(
+                "the service ends, and the command runs on: look at its events when the service is there again",
+            ));
+        }
+    };
     if result.truncated {
         return Err(Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -221,9 +221,13 @@ mod tests {
     #[actix_rt::test]
     async fn a_frame_that_is_too_long_is_refused_when_it_says_so() {
         let head = |length: usize| frame(0x81, length)[..HEAD].to_vec();
-        for (is_open, length, fits) in
-            [(false, FIRST - 8, true), (false, FIRST, false), (false, MOST, false), (true, MOST, true), (true, MOST + 1, false)]
-        {
+        for (is_open, length, fits) in [
+            (false, FIRST - 8, true),
+            (false, FIRST, false),
+            (false, MOST, false),
+            (true, MOST, true),
+            (true, MOST + 1, false),
+        ] {
             let (mut gate, open) = gate(vec![head(length)]);
             if is_open {
                 open.cancel();

@@ -54,6 +54,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 /// One request of a client, and the workspace that it is for.
 struct Request {
     http: HttpRequest,
+    shared: web::Data<Shared>,
     route: Route,
     workspace: Workspace,
 }
@@ -75,8 +76,8 @@ async fn answered(
         return known::health(&shared, &route).await;
     }
     let workspace = ways::workspace(&shared, &route.name).await?;
-    let request = Request { http, route, workspace };
-    let pieces = Pieces::new(shared, payload);
+    let pieces = Pieces::new(shared.clone(), payload);
+    let request = Request { http, shared, route, workspace };
     let is_post = request.http.method() == Method::POST;
     match request.route.bash() {
         Some("start_bash_command") if is_post => bash::start(&request, pieces).await,

@@ -61,14 +61,8 @@ impl Relay {
         let (sink, mut frames) = framed.split();
         let (to_workspace, taken) = mpsc::channel(WAITING);
         let sending = actix_web::rt::spawn(send(sink, taken));
-        let mut relay = Running {
-            outbox,
-            to_workspace,
-            tells_commands,
-            may_write,
-            partial: None,
-            hears: [Instant::now(); 2],
-        };
+        let mut relay =
+            Running { outbox, to_workspace, tells_commands, may_write, partial: None, hears: [Instant::now(); 2] };
         let mut messages = messages;
         let mut ticks = tokio::time::interval(ASK);
         let end = loop {

@@ -87,13 +87,7 @@ impl Form {
 
 /// Hands the bytes of the file over as they come. The last of them go when the form has ended as it must, so that no file
 /// is written that is another than the form's.
-async fn feed(
-    sender: UploadSender,
-    size: u64,
-    tail: Bytes,
-    begun: Bytes,
-    mut pieces: Pieces,
-) -> Result<(), Refusal> {
+async fn feed(sender: UploadSender, size: u64, tail: Bytes, begun: Bytes, mut pieces: Pieces) -> Result<(), Refusal> {
     let (mut left, mut held, mut rest) = (size, Bytes::new(), BytesMut::new());
     let mut begun = Some(begun).filter(|begun| !begun.is_empty());
     let refusal = loop {
