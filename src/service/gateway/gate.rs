@@ -16,9 +16,6 @@ use super::socket::MOST;
 /// The most bytes of the first message, with what comes before it.
 const FIRST: usize = 4 << 10;
 
-/// The longest head of a frame.
-const HEAD: usize = 14;
-
 /// The bytes of a client. As long as the gate is closed only those of its first message come through; whatever is behind it
 /// is not even read.
 pub(super) struct Gate {
@@ -55,7 +52,7 @@ impl Gate {
         let mut at = 0;
         let is_open = self.open.is_cancelled();
         while at < self.held.len() && (is_open || !self.first_is_through) {
-            let room = if is_open { MOST + HEAD } else { FIRST - self.before };
+            let room = if is_open { usize::MAX } else { FIRST - self.before };
             let step = self.frames.follow(&self.held[at..], room)?;
             at += step.bytes;
             if !is_open {
@@ -120,8 +117,8 @@ struct Step {
 }
 
 impl Frames {
-    /// Follows bytes, of which there are some, to the end of a head or of a frame, or of the bytes. A frame may need so much
-    /// `room`, its head included.
+    /// Follows bytes, of which there are some, to the end of a head or of a frame, or of the bytes. A frame has
+    /// [`MOST`] bytes at most, and may need so much `room`, with what is still to come of its head.
     fn follow(&mut self, bytes: &[u8], room: usize) -> Result<Step, TooLong> {
         if self.left > 0 {
             let step = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
@@ -135,7 +132,7 @@ impl Frames {
             return if step >= room { Err(TooLong) } else { Ok(Step { bytes: step, ends_message: false }) };
         }
         let length = self.length();
-        if length.saturating_add(step as u64) > room as u64 {
+        if length > MOST as u64 || length.saturating_add(step as u64) > room as u64 {
             return Err(TooLong);
         }
         // Pings and the like come between messages, and their numbers begin with 8.
@@ -171,6 +168,9 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The longest head of a frame.
+    const HEAD: usize = 14;
 
     fn frame(first: u8, length: usize) -> Vec<u8> {
         let mut frame = vec![first];
