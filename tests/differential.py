@@ -93,6 +93,7 @@ MEANT_OF_A_GATEWAY = {
     "raw unknown path, no key": NO_KEY,
     "raw wrong method, no key": NO_KEY,
     "raw start not JSON, no key": NO_KEY,
+    "raw init": NO_KEY,
     "raw cors": NO_PAGES,
     "raw cors foreign": NO_PAGES,
     "raw preflight": NO_PAGES,

@@ -129,7 +129,8 @@ impl AgentClient {
         for (name, value) in headers {
             own.append(name.clone(), value.clone());
         }
-        let sent = Rc::new(Sent { moved: Cell::new(Instant::now()), all: Cell::new(false) });
+        let is_streamed = matches!(body, PassedBody::Stream { .. });
+        let sent = Rc::new(Sent { moved: Cell::new(Instant::now()), all: Cell::new(!is_streamed) });
         let sending = match body {
             PassedBody::None => request.send(),
             PassedBody::Whole(bytes) => request.send_body(bytes),
@@ -142,7 +143,7 @@ impl AgentClient {
         };
         let mut sending = pin!(sending);
         loop {
-            let patience = if sent.all.get() { bounded(wait) } else { self.limits().idle_timeout.max(wait) };
+            let patience = if sent.all.get() { bounded(wait) } else { self.limits().idle_timeout };
             let deadline = sent.moved.get() + patience;
             match timeout_at(deadline, sending.as_mut()).await {
                 Ok(result) => return result.map_err(|error| lent.watch.explain(broken::judge(error))),

@@ -76,6 +76,7 @@ struct Entry {
     /// The host and port that it is behind.
     authority: std::sync::Arc<str>,
     labels: BTreeMap<String, String>,
+    working_dir: Option<String>,
     health: HealthLight,
 }
 
@@ -89,6 +90,9 @@ pub struct WorkspaceInfo {
     pub host: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// The directory to which relative git paths are joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
     /// How its server did a moment ago.
     pub health: HealthState,
 }
@@ -170,7 +174,7 @@ impl FleetSupervisor {
             let reason = "the fleet has a workspace of this name already: choose another, or remove that one first";
             return Err(Failure::invalid(reason));
         }
-        let (name, labels) = (config.name.clone(), config.labels.clone());
+        let (name, labels, working_dir) = (config.name.clone(), config.labels.clone(), config.working_dir.clone());
         let host = config.connection.host.to_string();
         let authority = config.connection.host[url::Position::BeforeHost..url::Position::AfterPort].into();
         let (place, arbiter) = self.placement.take();
@@ -186,7 +190,7 @@ impl FleetSupervisor {
         }
         self.added = number;
         self.leases.add(&name, labels.clone());
-        let entry = Entry { address: address.clone(), place, number, host, authority, labels, health };
+        let entry = Entry { address: address.clone(), place, number, host, authority, labels, working_dir, health };
         self.workspaces.insert(name, entry);
         Ok(address)
     }
@@ -299,6 +303,7 @@ impl Handler<List> for FleetSupervisor {
             name: name.clone(),
             host: entry.host.clone(),
             labels: entry.labels.clone(),
+            working_dir: entry.working_dir.clone(),
             health: entry.health.state(),
         };
         MessageResult(selected.map(info).collect())

@@ -44,6 +44,9 @@ pub struct ServiceConfig {
     pub drain_timeout: Duration,
     /// How long what has ended is kept.
     pub retention: Retention,
+    /// How long the next piece of a body may take. Default: 30 s. Tests have it shorter.
+    #[doc(hidden)]
+    pub body_idle: Duration,
 }
 
 /// A certificate and its key, as PEM files.
@@ -188,6 +191,7 @@ impl ServiceConfig {
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
             retention: Retention::default(),
+            body_idle: Duration::from_secs(30),
         }
     }
 

@@ -42,7 +42,8 @@ async fn workspaces_are_added_listed_changed_and_removed_and_their_secrets_never
     list("?selector=%7B%22name%22%3A%5B%22node2%22%5D%7D").await.is_problem(422, "invalid-request");
     let page = list("?limit=2").await.json();
     assert_eq!((&page["next_cursor"], &page["total"]), (&json!("node2"), &json!(3)));
-    let change = json!({ "host": "http://127.0.0.1:2", "api_key": "" }).to_string();
+    let headers = json!({ "X-Gate": "hush-other" });
+    let change = json!({ "host": "http://127.0.0.1:2", "api_key": "", "headers": headers }).to_string();
     let changed = send(service, "PATCH", "/v1/workspaces/node1", &[("content-type", "application/json")], change).await;
     let settings = &changed.json()["settings"];
     assert_eq!((&settings["has_api_key"], &settings["header_names"]), (&json!(false), &json!(["X-Gate"])));

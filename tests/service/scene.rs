@@ -67,6 +67,27 @@ impl Served {
         (self.process, self.port) = begin(self.state.path(), &self.arguments, self.port);
     }
 
+    /// The same with other arguments.
+    pub(crate) fn start_again_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self.start_again();
+    }
+
+    /// Starts another one on the same state with these arguments, which does not come up, and returns what it says.
+    pub(crate) fn cannot_start_with(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wsfleet"));
+        command.args(["serve", "--state-dir"]).arg(self.state.path()).args(["--port", "0"]).args(arguments);
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if !line.is_empty() {
+            kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+        }
+        let output = process.wait_with_output().unwrap();
+        assert!(line.is_empty() && !output.status.success(), "it starts: {line}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }

@@ -47,6 +47,8 @@ async fn a_key_is_asked_for_and_one_that_may_look_changes_nothing() {
         assert!(matches!(refused.status.as_u16(), 403 | 422), "{method} {path}: {}", refused.text());
         refused.is_problem(403, "forbidden");
     }
+    let packed = "/v1/workspaces/local-1/directories?path=/tmp";
+    send(&service, "GET", packed, &[("authorization", &reader)], "").await.is_problem(403, "forbidden");
     let leased = send(&service, "POST", "/v1/leases", &headers(full.as_str()), "{\"wait_ms\": 20000}").await;
     assert_eq!(leased.json()["holder"], "ci", "{}", leased.text());
 }
@@ -78,6 +80,11 @@ async fn pages_of_others_can_neither_read_nor_change_anything() {
         assert!(refused.header("access-control-allow-origin").is_empty());
         assert!(send(&service, "OPTIONS", reset, &[("origin", origin)], "").await.status.as_u16() >= 400);
     }
+    let folder = tempfile::TempDir::new().unwrap();
+    let packed = format!("/v1/workspaces/local-1/directories?path={}", folder.path().display());
+    let foreign = send(&service, "GET", &packed, &[("origin", "https://evil.example")], "").await;
+    foreign.is_problem(403, "forbidden");
+    assert_eq!(send(&service, "GET", &packed, &[("origin", "https://fleet.example")], "").await.status, 200);
     let own = format!("http://127.0.0.1:{}", service.port);
     send(&service, "POST", reset, &[("origin", &own)], "").await.is_problem(404, "not-found");
     let allowed = send(&service, "OPTIONS", reset, &[("origin", "https://fleet.example")], "").await;
@@ -111,6 +118,91 @@ async fn workspaces_are_where_they_may_be() {
     assert_eq!(get(&service, "/v1/workspaces/a").await.json()["host"], "http://10.9.1.1:8000/");
     let split = json!({ "name": "b", "host": "http://box", "headers": { "X-A": "1\r\nX-B: 2" } });
     post(&service, "/v1/workspaces", &split).await.is_problem(422, "invalid-request");
+}
+
+#[actix_rt::test]
+async fn a_workspace_that_may_not_be_there_any_more_is_left_aside() {
+    let mut service = Served::start(&["--allow-host", "10.9.*"]);
+    for name in ["removed", "moved", "allowed"] {
+        let workspace = json!({ "name": name, "host": "http://10.9.1.1:8000" });
+        assert_eq!(post(&service, "/v1/workspaces", &workspace).await.status, 201);
+    }
+    assert_eq!(service.terminate(), Some(0));
+    service.start_again_with(&["--allow-host", "10.8.*"]);
+    assert_eq!(get(&service, "/v1/workspaces").await.json()["total"], 0);
+    for name in ["removed", "moved", "allowed"] {
+        let aside = get(&service, &format!("/v1/workspaces/{name}")).await;
+        aside.is_problem(409, "conflict");
+        let text = aside.text();
+        assert!(text.contains("left aside") && text.contains("10.9.1.1") && text.contains("--allow-host"), "{text}");
+        assert_eq!(get(&service, &format!("/workspaces/{name}/health")).await.status, 503);
+        let again = json!({ "name": name, "host": "http://10.8.1.1:8000" });
+        post(&service, "/v1/workspaces", &again).await.is_problem(409, "conflict");
+    }
+    assert_eq!(send(&service, "DELETE", "/v1/workspaces/removed", &[], "").await.status, 204);
+    get(&service, "/v1/workspaces/removed").await.is_problem(404, "not-found");
+    let change = json!({ "host": "http://10.8.1.1:8000" }).to_string();
+    let moved = send(&service, "PATCH", "/v1/workspaces/moved", &[("content-type", "application/json")], change).await;
+    assert_eq!(moved.json()["host"], "http://10.8.1.1:8000/", "{}", moved.text());
+    assert_eq!(service.terminate(), Some(0));
+    service.start_again_with(&[]);
+    let list = get(&service, "/v1/workspaces").await.json();
+    let found: Vec<_> = list["workspaces"].as_array().unwrap().iter().map(|found| found["host"].clone()).collect();
+    assert_eq!(
+        found,
+        ["http://10.9.1.1:8000/", "http://10.8.1.1:8000/"],
+        "where they are allowed they are there: {list}"
+    );
+}
+
+#[actix_rt::test]
+async fn no_command_of_a_stored_workspace_runs_in_another_of_its_name() {
+    let mut service = Served::start(&[]);
+    let workspace = json!({ "name": "local-1", "host": "http://10.9.1.1:8000" });
+    assert_eq!(post(&service, "/v1/workspaces", &workspace).await.status, 201);
+    assert_eq!(service.terminate(), Some(0));
+    let said = service.cannot_start_with(&["--local", "1"]);
+    assert!(said.contains("local-1") && said.contains("DELETE /v1/workspaces/local-1"), "{said}");
+    service.start_again();
+    assert_eq!(send(&service, "DELETE", "/v1/workspaces/local-1", &[], "").await.status, 204);
+    assert_eq!(service.terminate(), Some(0));
+    service.start_again_with(&["--local", "1"]);
+    // Such a name is not given to another one either.
+    assert_eq!(send(&service, "DELETE", "/v1/workspaces/local-1", &[], "").await.status, 204);
+    post(&service, "/v1/workspaces", &workspace).await.is_problem(409, "conflict");
+}
+
+#[actix_rt::test]
+async fn secrets_of_a_workspace_do_not_go_to_another_server_unless_they_are_given_again() {
+    let service = Served::start(&[]);
+    let workspace = json!({
+        "name": "w", "host": "http://10.0.0.1:8000", "api_key": "its-key", "headers": { "X-Gate": "open" }
+    });
+    assert_eq!(post(&service, "/v1/workspaces", &workspace).await.status, 201);
+    let change = async |change: serde_json::Value| {
+        let headers = [("content-type", "application/json")];
+        send(&service, "PATCH", "/v1/workspaces/w", &headers, change.to_string()).await
+    };
+    for host in ["http://10.0.0.2:8000", "http://10.0.0.1:8001", "https://10.0.0.1:8000"] {
+        for (given, left) in [
+            (json!({ "host": host }), "`api_key` and `headers`"),
+            (json!({ "host": host, "headers": null }), "`api_key`"),
+            (json!({ "host": host, "api_key": "another" }), "`headers`"),
+        ] {
+            let refused = change(given).await;
+            refused.is_problem(422, "invalid-request");
+            assert!(refused.text().contains(&format!("give {left} again")), "{}", refused.text());
+        }
+    }
+    assert_eq!(get(&service, "/v1/workspaces/w").await.json()["host"], "http://10.0.0.1:8000/");
+    let same = change(json!({ "host": "http://10.0.0.1:8000/s/abc" })).await.json();
+    assert_eq!(same["settings"]["has_api_key"], true, "it is the same server: {same}");
+    let moved = change(json!({ "host": "http://10.0.0.2:8000", "api_key": "its-key", "headers": null })).await.json();
+    assert_eq!((&moved["host"], &moved["settings"]["has_api_key"]), (&json!("http://10.0.0.2:8000/"), &json!(true)));
+    assert_eq!(moved["settings"]["header_names"], json!([]));
+    let dropped = change(json!({ "host": "http://10.0.0.3:8000", "api_key": null })).await.json();
+    assert_eq!(dropped["settings"]["has_api_key"], false, "{dropped}");
+    assert_eq!(change(json!({ "host": "http://10.0.0.4:8000" })).await.status, 200, "there is no secret any more");
 }
 
 #[actix_rt::test]

@@ -4,7 +4,7 @@ use futures::{StreamExt as _, stream};
 use super::Routes;
 use crate::service::{
     engine::{FleetReader, Place},
-    http::{Authorized, Problem},
+    http::{Authorized, Problem, Reader},
     server::Shared,
 };
 
@@ -28,9 +28,10 @@ pub(super) fn routes(routes: &mut Routes) {
 )]
 async fn follow(request: HttpRequest, _: Authorized, shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
     let reader = shared.engine.follow_fleet(place(&request)?);
-    let pieces = stream::unfold(reader, async |mut reader: FleetReader| {
+    let counted = Reader::new(&shared.metrics.readers);
+    let pieces = stream::unfold((reader, counted), async |(mut reader, counted): (FleetReader, Reader)| {
         let events = reader.next().await?;
-        Some((stream::iter(events.into_iter().map(Ok::<_, std::io::Error>)), reader))
+        Some((stream::iter(events.into_iter().map(Ok::<_, std::io::Error>)), (reader, counted)))
     });
     // Whoever reads comes back, to the next service if there is one.
     let closing = shared.closing.clone().cancelled_owned();

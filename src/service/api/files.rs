@@ -14,7 +14,7 @@ use crate::{
     messages::{FileStream, UploadSource, UploadStream},
     service::{
         engine::EngineError,
-        http::{Authorized, Params, Problem, ProblemKind, Writer, announced, next_piece},
+        http::{Authorized, Params, Problem, ProblemKind, Writer, announced, may_act, next_piece},
         schemas::FileResultSchema,
         server::Shared,
     },
@@ -104,14 +104,14 @@ async fn send(
     let size = match size {
         Some(size) if size > SMALL => size,
         _ => {
-            let bytes = read_small(&mut payload).await?;
+            let bytes = read_small(shared, &mut payload).await?;
             shared.metrics.uploaded.inc_by(bytes.len() as u64);
             return Ok(upload(UploadSource::Bytes(bytes)).await?);
         }
     };
     let (sender, stream) = UploadStream::new(size);
     let feed = async {
-        while let Some(piece) = next_piece(&mut payload).await {
+        while let Some(piece) = next_piece(shared, &mut payload).await {
             match piece {
                 Ok(bytes) => {
                     shared.metrics.uploaded.inc_by(bytes.len() as u64);
@@ -136,9 +136,9 @@ async fn send(
     }
 }
 
-async fn read_small(payload: &mut Payload) -> Result<Bytes, Problem> {
+async fn read_small(shared: &Shared, payload: &mut Payload) -> Result<Bytes, Problem> {
     let mut bytes = BytesMut::new();
-    while let Some(piece) = next_piece(payload).await {
+    while let Some(piece) = next_piece(shared, payload).await {
         let piece = piece?;
         if (bytes.len() + piece.len()) as u64 > SMALL {
             let detail = "a body of more than 256 KiB says its length: send it with a Content-Length";
@@ -174,18 +174,25 @@ async fn download(
 
 /// Reads a directory as a tar archive
 ///
-/// The `tar` of the workspace packs it there, before the answer begins. Whoever unpacks it should not trust the names in it.
+/// The `tar` of the workspace packs it there, before the answer begins, so that a key that may only look is not enough. Whoever
+/// unpacks it should not trust the names in it.
 #[utoipa::path(get, path = "/v1/workspaces/{name}/directories", tag = "files",
     params(("name" = String, Path, description = "The workspace's name"),
         ("path" = String, Query, description = "Which, as an absolute path of the sandbox")),
     responses((status = 200, description = "The archive", body = String, content_type = "application/x-tar"),
+        (status = 403, description = "The key may only look, or a page of another origin asks", body = crate::service::http::Problem),
         (status = 409, description = "The sandbox has no `tar`", body = crate::service::http::Problem)))]
 async fn download_directory(
-    _: Authorized,
+    _: Writer,
     request: HttpRequest,
     shared: web::Data<Shared>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
+    // It writes in the sandbox, though it looks like a harmless GET.
+    if !may_act(&shared, request.headers()) {
+        let detail = "pages of this origin may have nothing packed here: see --allow-origin";
+        return Err(Problem::new(ProblemKind::Forbidden, detail));
+    }
     let mut params = Params::of(&request)?;
     let path = params.required("path")?;
     params.end()?;

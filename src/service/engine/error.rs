@@ -15,6 +15,9 @@ pub(crate) enum EngineError {
     /// The service may not talk to this host.
     #[error("the service may not talk to {0}: the one who runs it says to which hosts it may, with --allow-host")]
     HostNotAllowed(String),
+    /// A workspace of the store that cannot be used.
+    #[error("the workspace {name} is left aside: {reason}; change how it is reached, or remove it")]
+    LeftAside { name: String, reason: String },
     /// An `Idempotency-Key` that belongs to another request.
     #[error(
         "this Idempotency-Key was used for another request: a key belongs to one method, path and body; use a new one for \

@@ -9,6 +9,7 @@ mod handle;
 mod idempotency;
 mod leases;
 mod listing;
+mod name_locks;
 mod output;
 mod report;
 mod restore;
@@ -17,6 +18,7 @@ mod run_events;
 mod run_handle;
 mod run_request;
 mod runs;
+mod workspace_request;
 mod workspaces;
 
 use std::{
@@ -36,9 +38,10 @@ pub(crate) use report::{LONGEST_TAIL, RunResults};
 pub(crate) use run_handle::{RunCounts, RunFollowed};
 pub(crate) use run_request::RunRequest;
 pub(crate) use runs::run_location;
-pub(crate) use workspaces::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView};
+pub(crate) use workspace_request::{ConnectionChange, WorkspaceDetail, WorkspaceRequest, WorkspaceView};
 
 use idempotency::Claims;
+use name_locks::NameLocks;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -74,7 +77,11 @@ pub(crate) struct Engine {
     /// Where workspaces may be that are added.
     allow_hosts: Vec<HostPattern>,
     /// One change of a workspace after another.
-    changing: tokio::sync::Mutex<()>,
+    changing: NameLocks,
+    /// The names of the workspaces that the service was started with.
+    fixed: HashSet<String>,
+    /// The workspaces of the store that cannot be used, and why.
+    aside: Mutex<HashMap<String, String>>,
     leases: leases::LeaseBook,
     /// Where workspaces are now that were elsewhere when they were added.
     moved: Mutex<HashMap<String, String>>,
@@ -112,7 +119,9 @@ impl Engine {
             local: local(config),
             limits: config.limits,
             allow_hosts: config.allow_hosts.clone(),
-            changing: tokio::sync::Mutex::default(),
+            changing: NameLocks::default(),
+            fixed: config.workspaces.iter().map(|workspace| workspace.name.clone()).collect(),
+            aside: Mutex::default(),
             leases: leases::LeaseBook::default(),
             moved: Mutex::default(),
             metrics: Arc::clone(&metrics),

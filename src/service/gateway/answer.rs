@@ -1,12 +1,15 @@
 use std::time::Duration;
 
 use actix_web::{
-    HttpResponse,
+    HttpResponse, ResponseError as _,
     http::{StatusCode, header::RETRY_AFTER},
 };
 use serde_json::json;
 
-use crate::{ErrorKind, Failure, WorkspaceError, service::engine::EngineError};
+use crate::{
+    ErrorKind, Failure, WorkspaceError,
+    service::{engine::EngineError, http::Problem},
+};
 
 /// How soon somebody may come back who was turned away because there was too much to do.
 const SOON: Duration = Duration::from_secs(1);
@@ -82,6 +85,12 @@ impl From<WorkspaceError> for Refusal {
     }
 }
 
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::new(problem.status_code(), problem.to_string())
+    }
+}
+
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         Self::of(&failure.kind, failure.kind.to_string())
@@ -93,6 +102,7 @@ impl From<EngineError> for Refusal {
         match error {
             EngineError::Workspace(error) => error.into(),
             error @ EngineError::NotFound { .. } => Self::not_found(error.to_string()),
+            error @ EngineError::LeftAside { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             error @ EngineError::Ending => Self::overloaded(error.to_string()),
             error => {
                 log::error!("{error}");

@@ -1,16 +1,15 @@
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header::CONTENT_TYPE},
-    web,
 };
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::{
     Request,
     answer::Refusal,
     pass::{self, Body},
+    pieces::Pieces,
     ways,
 };
 use crate::{
@@ -37,8 +36,8 @@ pub(super) enum Start {
 }
 
 /// Starts a command.
-pub(super) async fn start(request: &Request, payload: web::Payload) -> Result<HttpResponse, Refusal> {
-    match read(request, payload).await? {
+pub(super) async fn start(request: &Request, pieces: Pieces) -> Result<HttpResponse, Refusal> {
+    match read(request, pieces).await? {
         Start::Verbatim(body) => pass::pass(request, Body::Whole(body)).await,
         Start::Command(start) => {
             let command = request.workspace.ask(StartBash(start)).await?;
@@ -48,13 +47,20 @@ pub(super) async fn start(request: &Request, payload: web::Payload) -> Result<Ht
 }
 
 /// Runs a command and answers when it has ended.
-pub(super) async fn execute(request: &Request, payload: web::Payload) -> Result<HttpResponse, Refusal> {
-    let start = match read(request, payload).await? {
+pub(super) async fn execute(request: &Request, pieces: Pieces) -> Result<HttpResponse, Refusal> {
+    let start = match read(request, pieces).await? {
         Start::Verbatim(body) => return pass::pass(request, Body::Whole(body)).await,
         Start::Command(start) => start,
     };
     let command = ExecuteCommand::as_asked(start).with_max_output(MOST_OUTPUT);
-    let result = request.workspace.execute_command(command).await?;
+    let result = tokio::select! {
+        result = request.workspace.execute_command(command) => result?,
+        () = request.shared.closing.cancelled() => {
+            return Err(Refusal::overloaded(
+                "the service ends, and the command runs on: look at its events when the service is there again",
+            ));
+        }
+    };
     if result.truncated {
         return Err(Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -90,9 +96,9 @@ pub(super) fn stopped(below: &str) -> Option<&str> {
 }
 
 /// Stops a command. Servers that are too old for that have it done by the runtime.
-pub(super) async fn stop(request: &Request, payload: web::Payload) -> Result<HttpResponse, Refusal> {
+pub(super) async fn stop(request: &Request, pieces: Pieces) -> Result<HttpResponse, Refusal> {
     let lent = ways::client(&request.workspace).await?;
-    let answer = pass::ask(request, &lent, Body::Streamed(payload)).await?;
+    let answer = pass::ask(request, &lent, Body::Streamed(pieces)).await?;
     let id = request.route.bash().and_then(stopped).and_then(|id| id.parse::<EventId>().ok());
     if let Some(id) = id
         && answer.status == StatusCode::NOT_FOUND
@@ -104,16 +110,16 @@ pub(super) async fn stop(request: &Request, payload: web::Payload) -> Result<Htt
     pass::answered(request, answer, lent).await
 }
 
-async fn read(request: &Request, payload: web::Payload) -> Result<Start, Refusal> {
-    let body = collect(payload).await?;
+async fn read(request: &Request, pieces: Pieces) -> Result<Start, Refusal> {
+    let body = collect(pieces).await?;
     let kind = request.http.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if kind.is_some_and(|kind| kind.contains("json")) { Ok(understood(&body)) } else { Ok(Start::Verbatim(body)) }
 }
 
-async fn collect(mut payload: web::Payload) -> Result<Bytes, Refusal> {
+async fn collect(mut pieces: Pieces) -> Result<Bytes, Refusal> {
     let mut body = BytesMut::new();
-    while let Some(piece) = payload.next().await {
-        let piece = piece.map_err(|error| Refusal::bad(format!("the body of the request broke off: {error}")))?;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
         if body.len() + piece.len() > MOST {
             return Err(Refusal::new(
                 StatusCode::PAYLOAD_TOO_LARGE,

@@ -8,22 +8,28 @@
 //! | `ways` | the clients of a worker, one for each way to a workspace that is in use |
 //! | `headers` | what of a request goes on, and what of an answer comes back |
 //! | `hide` | takes the runtime's head off the commands in an answer |
-//! | `pass` | passes a request on, and its answer back |
+//! | `pass`, `pieces` | passes a request on, and its answer back; the body of a request as it comes, in time |
 //! | `bash` | starts, executions and stops, which go through the runtime |
 //! | `upload` | uploads, which go through the runtime as well |
-//! | `socket`, `relay`, `outbox` | the sockets |
+//! | `socket`, `gate`, `relay`, `outbox` | the sockets; what is read of one before its key is known, and after |
+//! | `known` | how a workspace does, for those without a key: what the service knows itself |
+//! | `strangers` | those who have shown no key, of whom there are never many |
 //! | `answer` | errors, as an agent server tells them |
 
 mod access;
 mod answer;
 mod bash;
+mod gate;
 mod headers;
 mod hide;
+mod known;
 mod outbox;
 mod pass;
+mod pieces;
 mod relay;
 mod route;
 mod socket;
+mod strangers;
 mod upload;
 mod ways;
 
@@ -35,7 +41,9 @@ use actix_web::{
 
 use super::server::Shared;
 use crate::Workspace;
+use access::Asker;
 use answer::Refusal;
+use pieces::Pieces;
 use route::Route;
 
 /// Adds everything below `/workspaces`.
@@ -46,29 +54,37 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 /// One request of a client, and the workspace that it is for.
 struct Request {
     http: HttpRequest,
+    shared: web::Data<Shared>,
     route: Route,
     workspace: Workspace,
 }
 
 async fn serve(http: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
-    answered(http, payload, &shared).await.unwrap_or_else(Refusal::into_response)
+    answered(http, payload, shared).await.unwrap_or_else(Refusal::into_response)
 }
 
-async fn answered(http: HttpRequest, payload: web::Payload, shared: &Shared) -> Result<HttpResponse, Refusal> {
+async fn answered(
+    http: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Refusal> {
     let route = Route::of(http.uri())?;
     if is_upgrade(&http) {
-        return socket::serve(http, payload, shared, route).await;
+        return socket::serve(http, payload, &shared, route).await;
     }
-    access::check(&http, &route)?;
-    let workspace = ways::workspace(shared, &route.name).await?;
-    let request = Request { http, route, workspace };
+    if let Asker::Stranger = access::check(&http, &route)? {
+        return known::health(&shared, &route).await;
+    }
+    let workspace = ways::workspace(&shared, &route.name).await?;
+    let pieces = Pieces::new(shared.clone(), payload);
+    let request = Request { http, shared, route, workspace };
     let is_post = request.http.method() == Method::POST;
     match request.route.bash() {
-        Some("start_bash_command") if is_post => bash::start(&request, payload).await,
-        Some("execute_bash_command") if is_post => bash::execute(&request, payload).await,
-        Some(below) if is_post && bash::stopped(below).is_some() => bash::stop(&request, payload).await,
-        _ if is_post && request.route.is_upload() => upload::upload(&request, payload).await,
-        _ => pass::pass(&request, pass::Body::Streamed(payload)).await,
+        Some("start_bash_command") if is_post => bash::start(&request, pieces).await,
+        Some("execute_bash_command") if is_post => bash::execute(&request, pieces).await,
+        Some(below) if is_post && bash::stopped(below).is_some() => bash::stop(&request, pieces).await,
+        _ if is_post && request.route.is_upload() => upload::upload(&request, pieces).await,
+        _ => pass::pass(&request, pass::Body::Streamed(pieces)).await,
     }
 }
 

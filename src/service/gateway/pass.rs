@@ -11,7 +11,6 @@ use actix_web::{
         Method, StatusCode,
         header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap},
     },
-    web,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
@@ -21,6 +20,7 @@ use super::{
     answer::Refusal,
     headers,
     hide::{Hider, hidden},
+    pieces::{Broken, Pieces},
     ways::{self, Lent, UnderWay},
 };
 use crate::{
@@ -40,9 +40,9 @@ const WHOLE: u64 = 256 << 10;
 /// The body of a request.
 pub(super) enum Body {
     /// As it comes from the client.
-    Streamed(web::Payload),
+    Streamed(Pieces),
     /// The beginning was read already, and the rest comes from the client.
-    Begun(Bytes, web::Payload),
+    Begun(Bytes, Pieces),
     /// It was read already.
     Whole(Bytes),
 }
@@ -58,16 +58,19 @@ pub(super) async fn pass(request: &Request, body: Body) -> Result<HttpResponse, 
 pub(super) async fn ask(request: &Request, lent: &Lent, body: Body) -> Result<PassedAnswer, Refusal> {
     let http = &request.http;
     let size = headers::announced(http);
+    let mut broken = Broken::default();
     let body = match body {
         Body::Whole(bytes) => PassedBody::Whole(bytes),
         Body::Streamed(_) if size == Some(0) => PassedBody::None,
-        Body::Begun(begun, payload) => {
-            let rest = payload.map(|piece| piece.map_err(std::io::Error::other));
+        Body::Begun(begun, pieces) => {
+            let (rest, noted) = pieces.passed();
+            broken = noted;
             PassedBody::Stream { size, pieces: stream::iter([Ok(begun)]).chain(rest).boxed_local() }
         }
-        Body::Streamed(payload) => {
-            let pieces = payload.map(|piece| piece.map_err(std::io::Error::other));
-            PassedBody::Stream { size, pieces: pieces.boxed_local() }
+        Body::Streamed(pieces) => {
+            let (pieces, noted) = pieces.passed();
+            broken = noted;
+            PassedBody::Stream { size, pieces }
         }
     };
     let passed_headers = headers::of_request(http, &request.route, &lent.way);
@@ -88,7 +91,8 @@ pub(super) async fn ask(request: &Request, lent: &Lent, body: Body) -> Result<Pa
         let answer = lent.client.pass(passed).await;
         match waits.next() {
             Some(wait) if may_pass(&answer) => tokio::time::sleep(wait.mul_f64(1.0 + fastrand::f64() / 4.0)).await,
-            _ => return answer.map_err(Refusal::from),
+            // What was wrong with the request says more than that it could not be passed on.
+            _ => return answer.map_err(|failure| broken.take().unwrap_or_else(|| failure.into())),
         }
     }
 }

@@ -61,15 +61,8 @@ impl Relay {
         let (sink, mut frames) = framed.split();
         let (to_workspace, taken) = mpsc::channel(WAITING);
         let sending = actix_web::rt::spawn(send(sink, taken));
-        let mut relay = Running {
-            outbox,
-            to_workspace,
-            tells_commands,
-            may_write,
-            is_first: true,
-            partial: None,
-            hears: [Instant::now(); 2],
-        };
+        let mut relay =
+            Running { outbox, to_workspace, tells_commands, may_write, partial: None, hears: [Instant::now(); 2] };
         let mut messages = messages;
         let mut ticks = tokio::time::interval(ASK);
         let end = loop {
@@ -119,8 +112,6 @@ struct Running {
     to_workspace: mpsc::Sender<Message>,
     tells_commands: bool,
     may_write: bool,
-    /// Whether the client has sent nothing yet.
-    is_first: bool,
     /// What came of a message of the workspace, and whether it is text.
     partial: Option<(BytesMut, bool)>,
     /// When the workspace and the client were heard last.
@@ -188,13 +179,13 @@ impl Running {
     /// Takes what the client sent.
     fn of_client(&mut self, message: AggregatedMessage) -> Result<(), End> {
         self.hears[1] = Instant::now();
-        let is_first = std::mem::replace(&mut self.is_first, false);
         match message {
             AggregatedMessage::Ping(bytes) => self.put(Outgoing::Pong(bytes)),
             AggregatedMessage::Pong(_) => Ok(()),
             AggregatedMessage::Close(reason) => Err(End { client: reason.clone(), workspace: reason }),
-            // The key is the service's, and the workspace got its own.
-            AggregatedMessage::Text(text) if is_first && is_auth(&text) => Ok(()),
+            // The key is the service's, and the workspace got its own, however often the client sends one.
+            AggregatedMessage::Text(text) if is_auth(&text) => Ok(()),
+            AggregatedMessage::Binary(bytes) if std::str::from_utf8(&bytes).is_ok_and(is_auth) => Ok(()),
             _ if !self.may_write => {
                 Err(End::both(CloseCode::Policy, "the key allows to look and not to send anything"))
             }

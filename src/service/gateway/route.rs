@@ -8,6 +8,9 @@ use crate::client::Below;
 const NAME: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'/').add(b'<').add(b'>').add(b'?').add(b'\\').add(b'`');
 
+/// The parameter of a query that holds a key. The key is the service's, and does not go on.
+pub(super) const KEY_IN_QUERY: &str = "session_api_key";
+
 /// How often a path may be encoded over again and is still looked into.
 const DEPTH: usize = 3;
 
@@ -47,7 +50,18 @@ impl Route {
             Some(path) => (Below::Api, path),
             None => (Below::Root, self.path.as_str()),
         };
-        (below, self.query.as_ref().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
+        (below, self.query_without_key().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
+    }
+
+    /// The query as it came, but for a key in it, however its name is written. A query that is nothing else is none.
+    fn query_without_key(&self) -> Option<String> {
+        let query = self.query.as_ref()?;
+        let is_key = |pair: &str| {
+            let mut pairs = url::form_urlencoded::parse(pair.as_bytes());
+            pairs.next().is_some_and(|(name, _)| name == KEY_IN_QUERY)
+        };
+        let kept: Vec<&str> = query.split('&').filter(|pair| !is_key(pair)).collect();
+        (!kept.is_empty()).then(|| kept.join("&"))
     }
 
     /// The path below the routes of commands, where it is one of theirs.
@@ -111,6 +125,20 @@ mod tests {
         assert_eq!(self::route("/workspaces/w/api/bashful").unwrap().target().0, Below::Root);
         assert_eq!(self::route("/workspaces/w/api/git").unwrap().target(), (Below::Api, "/git".to_owned()));
         assert!(self::route("/workspaces/").is_none());
+    }
+
+    #[test]
+    fn a_key_in_the_query_does_not_go_on_however_it_is_written() {
+        for (query, kept) in [
+            ("?session_api_key=k", ""),
+            ("?session%5Fapi_key=k&a=1", "?a=1"),
+            ("?a=1&%73ession_api_key=k&session_api_key&b=%20&", "?a=1&b=%20&"),
+            ("?session_api_keys=1&a=session_api_key", "?session_api_keys=1&a=session_api_key"),
+            ("?", "?"),
+        ] {
+            let target = route(&format!("/workspaces/w/x{query}")).unwrap().target().1;
+            assert_eq!(target, format!("/x{kept}"), "{query}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    FromRequest as _, HttpRequest, HttpResponse,
+    dev::Payload,
     http::{
         StatusCode,
         header::{AUTHORIZATION, HeaderValue, SEC_WEBSOCKET_PROTOCOL},
@@ -11,13 +12,17 @@ use actix_web::{
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason};
 use futures::StreamExt as _;
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
 use super::{
+    access,
     answer::Refusal,
+    gate::Gate,
     headers,
     outbox::{Outbox, Outgoing},
     relay::Relay,
-    route::Route,
+    route::{KEY_IN_QUERY, Route},
+    strangers::{Does, Stranger},
     ways::{self, UnderWay},
 };
 use crate::{
@@ -30,7 +35,7 @@ use crate::{
 };
 
 /// The most bytes of a message, in either direction.
-const MOST: usize = 16 << 20;
+pub(super) const MOST: usize = 16 << 20;
 
 /// How long the first message with the key may take, as agent servers have it.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
@@ -51,7 +56,7 @@ enum AuthType {
     Auth,
 }
 
-/// Whether a first message is the one with the key.
+/// Whether a message is one with a key.
 pub(super) fn is_auth(text: &str) -> bool {
     serde_json::from_str::<Auth>(text).is_ok()
 }
@@ -69,16 +74,20 @@ pub(super) async fn serve(
     let in_first_message = route.path.starts_with("/sockets/");
     let given = given(&http, &route);
     let access = match Authorized::by_key(shared, given.as_deref()) {
-        Ok(authorized) => Some(authorized.access),
+        Ok(authorized) => {
+            access::check_socket(&authorized, &route)?;
+            Some(authorized.access)
+        }
         Err(_) if given.is_some() => {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "the key is not one of this service"));
         }
         Err(_) if in_first_message => None,
         Err(_) => return Err(Refusal::unauthorized()),
     };
-    let Some(access) = access else { return asked_for_a_key(http, payload, route) };
+    let Some(access) = access else { return asked_for_a_key(http, payload, route).await };
     let opened = Opened::open(&http, shared, &route).await?;
-    let (mut response, session, messages) = upgrade(&http, payload)?;
+    let (mut response, session, messages, gate) = upgrade(&http, payload).await?;
+    gate.cancel();
     if let Some(protocol) = opened.socket.protocol.as_deref().and_then(|name| HeaderValue::from_str(name).ok()) {
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
@@ -95,45 +104,67 @@ fn given(http: &HttpRequest, route: &Route) -> Option<String> {
         return Some(key.to_owned());
     }
     let pairs = url::form_urlencoded::parse(route.query.as_deref().unwrap_or_default().as_bytes());
-    pairs.into_iter().find(|(name, _)| name == "session_api_key").map(|(_, value)| value.into_owned())
+    pairs.into_iter().find(|(name, _)| name == KEY_IN_QUERY).map(|(_, value)| value.into_owned())
 }
 
-fn upgrade(
+/// Takes the client's side of a socket. Nothing but its first message is read before the token is cancelled.
+async fn upgrade(
     http: &HttpRequest,
     payload: web::Payload,
-) -> Result<(HttpResponse, actix_ws::Session, AggregatedMessageStream), Refusal> {
-    let (response, session, messages) =
-        actix_ws::handle(http, payload).map_err(|error| Refusal::bad(error.to_string()))?;
-    Ok((response, session, messages.max_frame_size(MOST).aggregate_continuations().max_continuation_size(MOST)))
+) -> Result<(HttpResponse, actix_ws::Session, AggregatedMessageStream, CancellationToken), Refusal> {
+    let wrong = |error: actix_web::Error| Refusal::bad(error.to_string());
+    let open = CancellationToken::new();
+    let gate = Gate::new(payload.into_inner(), open.clone());
+    let mut payload = Payload::Stream { payload: gate.boxed_local() };
+    let payload = web::Payload::from_request(http, &mut payload).await.map_err(wrong)?;
+    let (response, session, messages) = actix_ws::handle(http, payload).map_err(wrong)?;
+    let messages = messages.max_frame_size(MOST).aggregate_continuations().max_continuation_size(MOST);
+    Ok((response, session, messages, open))
 }
 
 /// Lets a client in that has still to say its key.
-fn asked_for_a_key(http: HttpRequest, payload: web::Payload, route: Route) -> Result<HttpResponse, Refusal> {
-    let (response, session, mut messages) = upgrade(&http, payload)?;
+async fn asked_for_a_key(http: HttpRequest, payload: web::Payload, route: Route) -> Result<HttpResponse, Refusal> {
+    let stranger = Stranger::enter(Does::OpensSocket)?;
+    let (response, session, mut messages, gate) = upgrade(&http, payload).await?;
     let Some(shared) = http.app_data::<web::Data<Shared>>().cloned() else { return Err(Refusal::unauthorized()) };
     actix_web::rt::spawn(async move {
         let outbox = Outbox::to(session);
         let close = |code: CloseCode, why: &str| {
             let _ = outbox.put(Outgoing::Close(Some(CloseReason { code, description: Some(why.to_owned()) })));
         };
-        let first = tokio::time::timeout(FIRST_MESSAGE, messages.next()).await;
-        let key = match first {
-            Ok(Some(Ok(AggregatedMessage::Text(text)))) => serde_json::from_str::<Auth>(&text).ok(),
-            _ => None,
-        };
-        let key = key.map(|auth| {
-            let AuthType::Auth = auth.r#type;
-            auth.session_api_key
-        });
+        let key = tokio::time::timeout(FIRST_MESSAGE, first_key(&mut messages)).await;
+        drop(stranger);
+        let key = key.ok().flatten();
         let Ok(authorized) = Authorized::by_key(&shared, Some(key.as_deref().unwrap_or_default())) else {
             return close(BAD_KEY, "Authentication failed");
         };
+        if let Err(refusal) = access::check_socket(&authorized, &route) {
+            return close(CloseCode::Policy, refusal.detail());
+        }
         match Opened::open(&http, &shared, &route).await {
-            Ok(opened) => opened.relay(&shared, outbox, messages, authorized.access, route).run().await,
+            Ok(opened) => {
+                gate.cancel();
+                opened.relay(&shared, outbox, messages, authorized.access, route).run().await;
+            }
             Err(refusal) => close(CloseCode::Again, refusal.detail()),
         }
     });
     Ok(response)
+}
+
+/// The key in the first message of a client.
+async fn first_key(messages: &mut AggregatedMessageStream) -> Option<String> {
+    loop {
+        match messages.next().await {
+            Some(Ok(AggregatedMessage::Text(text))) => {
+                let Auth { r#type: AuthType::Auth, session_api_key } = serde_json::from_str(&text).ok()?;
+                return Some(session_api_key);
+            }
+            // They are no messages of their own.
+            Some(Ok(AggregatedMessage::Ping(_) | AggregatedMessage::Pong(_))) => {}
+            _ => return None,
+        }
+    }
 }
 
 /// A socket of a workspace.
@@ -146,10 +177,9 @@ impl Opened {
     async fn open(http: &HttpRequest, shared: &Shared, route: &Route) -> Result<Self, Refusal> {
         let workspace = ways::workspace(shared, &route.name).await?;
         let lent = ways::client(&workspace).await?;
-        let route = without_key(route);
         let (below, path) = route.target();
         let key_in = if route.path.starts_with("/sockets/") { KeyIn::FirstMessage } else { KeyIn::Header };
-        let passed = headers::of_socket(http, &route, &lent.way);
+        let passed = headers::of_socket(http, route, &lent.way);
         let socket = lent.client.pass_socket(below, &path, &passed, &protocols(http), key_in).await?;
         Ok(Self { socket, under_way: lent.under_way })
     }
@@ -172,16 +202,6 @@ impl Opened {
             closing: shared.closing.clone(),
         }
     }
-}
-
-/// The route without the key in its query.
-fn without_key(route: &Route) -> Route {
-    let kept = |query: &String| {
-        let pairs = query.split('&').filter(|pair| !pair.starts_with("session_api_key="));
-        let query = pairs.collect::<Vec<_>>().join("&");
-        (!query.is_empty()).then_some(query)
-    };
-    Route { query: route.query.as_ref().and_then(kept), ..route.clone() }
 }
 
 fn protocols(http: &HttpRequest) -> Vec<String> {

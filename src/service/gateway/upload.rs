@@ -1,12 +1,12 @@
-use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web};
+use actix_web::{HttpResponse, http::header::CONTENT_TYPE};
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
 
 use super::{
     Request,
     answer::Refusal,
     headers,
     pass::{self, Body},
+    pieces::Pieces,
 };
 use crate::{
     messages::{UploadSender, UploadStream},
@@ -28,8 +28,8 @@ struct Form {
 /// Writes a file. It appears when it is whole, whatever the server does with what it is sent.
 ///
 /// What is no upload of one file to an absolute path goes to the server as it is, which has the words for it.
-pub(super) async fn upload(request: &Request, mut payload: web::Payload) -> Result<HttpResponse, Refusal> {
-    let Some(form) = Form::of(request) else { return pass::pass(request, Body::Streamed(payload)).await };
+pub(super) async fn upload(request: &Request, mut pieces: Pieces) -> Result<HttpResponse, Refusal> {
+    let Some(form) = Form::of(request) else { return pass::pass(request, Body::Streamed(pieces)).await };
     let mut begun = BytesMut::new();
     let head = loop {
         match begun.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -37,17 +37,17 @@ pub(super) async fn upload(request: &Request, mut payload: web::Payload) -> Resu
             None if begun.len() > HEAD => break 0,
             None => {}
         }
-        match payload.next().await {
-            Some(piece) => begun.extend_from_slice(&piece.map_err(|error| broken(&error.to_string()))?),
+        match pieces.next().await {
+            Some(piece) => begun.extend_from_slice(&piece?),
             None => break 0,
         }
     };
     let begun = begun.freeze();
     let Some(size) = form.file(&begun[..head]) else {
-        return pass::pass(request, Body::Begun(begun, payload)).await;
+        return pass::pass(request, Body::Begun(begun, pieces)).await;
     };
     let (sender, stream) = UploadStream::new(size);
-    let feed = feed(sender, size, form.tail(), begun.slice(head..), payload);
+    let feed = feed(sender, size, form.tail(), begun.slice(head..), pieces);
     let (result, fed) = futures::join!(request.workspace.file_upload(stream, form.path.clone()), feed);
     // What was wrong with the request says more than that its bytes did not come.
     fed?;
@@ -87,18 +87,15 @@ impl Form {
 
 /// Hands the bytes of the file over as they come. The last of them go when the form has ended as it must, so that no file
 /// is written that is another than the form's.
-async fn feed(
-    sender: UploadSender,
-    size: u64,
-    tail: Bytes,
-    begun: Bytes,
-    payload: web::Payload,
-) -> Result<(), Refusal> {
+async fn feed(sender: UploadSender, size: u64, tail: Bytes, begun: Bytes, mut pieces: Pieces) -> Result<(), Refusal> {
     let (mut left, mut held, mut rest) = (size, Bytes::new(), BytesMut::new());
-    let begun = futures::stream::iter((!begun.is_empty()).then_some(Ok(begun)));
-    let mut pieces = begun.chain(payload);
-    let why = loop {
-        match pieces.next().await {
+    let mut begun = Some(begun).filter(|begun| !begun.is_empty());
+    let refusal = loop {
+        let next = match begun.take() {
+            Some(begun) => Some(Ok(begun)),
+            None => pieces.next().await,
+        };
+        match next {
             None if rest == tail && left == 0 => {
                 if !held.is_empty() {
                     // An upload that has ended says itself how.
@@ -106,8 +103,8 @@ async fn feed(
                 }
                 return Ok(());
             }
-            None => break "the form does not end where its length says: send one file as one part".to_owned(),
-            Some(Err(error)) => break error.to_string(),
+            None => break Refusal::bad("the form does not end where its length says: send one file as one part"),
+            Some(Err(refusal)) => break refusal,
             Some(Ok(mut piece)) => {
                 let of_file = piece.split_to(usize::try_from(left).unwrap_or(usize::MAX).min(piece.len()));
                 left -= of_file.len() as u64;
@@ -122,10 +119,6 @@ async fn feed(
             }
         }
     };
-    sender.fail(why.clone()).await;
-    Err(broken(&why))
-}
-
-fn broken(why: &str) -> Refusal {
-    Refusal::bad(format!("the body of the request broke off: {why}"))
+    sender.fail(refusal.detail().to_owned()).await;
+    Err(refusal)
 }

@@ -5,19 +5,17 @@ use actix_web::{
     dev::Payload,
     error::PayloadError,
     http::header::{CONTENT_LENGTH, CONTENT_TYPE},
-    web::{Bytes, BytesMut},
+    web::{self, Bytes, BytesMut},
 };
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::{Authorized, Problem, ProblemKind};
+use crate::service::server::Shared;
 
 /// The largest JSON body.
 pub(crate) const JSON_LIMIT: usize = 4 << 20;
-
-/// How long the next piece of a body may take.
-pub(crate) const BODY_IDLE: Duration = Duration::from_secs(30);
 
 /// How long a JSON body may take in all.
 const JSON_TIME: Duration = Duration::from_secs(60);
@@ -38,10 +36,12 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
         // Nothing is read for those who have no key.
         let checked = Authorized::check(request).map(drop).and_then(|()| check_type(request));
         let announced = announced(request);
+        let shared = request.app_data::<web::Data<Shared>>().cloned();
         let payload = payload.take();
         Box::pin(async move {
             checked?;
-            let bytes = match timeout(JSON_TIME, read_all(payload, announced)).await {
+            let shared = shared.ok_or_else(|| Problem::new(ProblemKind::Internal, "the service has no settings"))?;
+            let bytes = match timeout(JSON_TIME, read_all(&shared, payload, announced)).await {
                 Ok(bytes) => bytes?,
                 Err(_) => return Err(too_slow()),
             };
@@ -67,12 +67,12 @@ fn check_type(request: &HttpRequest) -> Result<(), Problem> {
     Err(Problem::new(ProblemKind::UnsupportedMediaType, detail))
 }
 
-async fn read_all(mut payload: Payload, announced: Option<u64>) -> Result<Bytes, Problem> {
+async fn read_all(shared: &Shared, mut payload: Payload, announced: Option<u64>) -> Result<Bytes, Problem> {
     if announced.is_some_and(|length| length > JSON_LIMIT as u64) {
         return Err(too_large());
     }
     let mut bytes = BytesMut::new();
-    while let Some(piece) = next_piece(&mut payload).await {
+    while let Some(piece) = next_piece(shared, &mut payload).await {
         let piece = piece?;
         if bytes.len() + piece.len() > JSON_LIMIT {
             return Err(too_large());
@@ -82,9 +82,9 @@ async fn read_all(mut payload: Payload, announced: Option<u64>) -> Result<Bytes,
     Ok(bytes.freeze())
 }
 
-/// The next piece of a body.
-pub(crate) async fn next_piece(payload: &mut Payload) -> Option<Result<Bytes, Problem>> {
-    match timeout(BODY_IDLE, payload.next()).await {
+/// The next piece of a body, which must come in time.
+pub(crate) async fn next_piece(shared: &Shared, payload: &mut Payload) -> Option<Result<Bytes, Problem>> {
+    match timeout(shared.config.body_idle, payload.next()).await {
         Err(_) => Some(Err(too_slow())),
         Ok(None) => None,
         Ok(Some(piece)) => Some(piece.map_err(|error| broken(&error))),

@@ -17,5 +17,5 @@ pub(super) use params::Params;
 pub(super) use problem::{Problem, ProblemKind};
 pub(super) use rate::RateLimiter;
 pub(super) use routes::Routes;
-pub(super) use sse::follow_log;
+pub(super) use sse::{Reader, follow_log};
 pub(super) use tls::server_config;

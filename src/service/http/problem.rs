@@ -234,6 +234,7 @@ impl From<EngineError> for Problem {
             EngineError::Workspace(error) => error.into(),
             EngineError::NotFound { .. } => Self::new(ProblemKind::NotFound, error.to_string()),
             EngineError::Conflict(detail) => Self::new(ProblemKind::Conflict, detail),
+            EngineError::LeftAside { .. } => Self::new(ProblemKind::Conflict, error.to_string()),
             EngineError::Invalid(detail) => Self::new(ProblemKind::InvalidRequest, detail),
             EngineError::HostNotAllowed(_) => Self::new(ProblemKind::HostNotAllowed, error.to_string()),
             EngineError::KeyReused => Self::new(ProblemKind::InvalidRequest, error.to_string()),

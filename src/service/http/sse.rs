@@ -65,10 +65,10 @@ pub(crate) fn follow_log(
 }
 
 /// Somebody who reads, as long as it is there.
-struct Reader(Gauge);
+pub(crate) struct Reader(Gauge);
 
 impl Reader {
-    fn new(readers: &Gauge) -> Self {
+    pub(crate) fn new(readers: &Gauge) -> Self {
         readers.inc();
         Self(readers.clone())
     }

@@ -5,7 +5,12 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use super::scene::{FULL_KEY, Scene};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::scene::{FULL_KEY, Scene, to_agent};
 
 /// How large the files are.
 const SIZE: usize = 48 << 20;
@@ -65,4 +70,31 @@ async fn clients_that_do_not_read_hold_up_nobody() {
     };
     tokio::time::timeout(Duration::from_secs(20), others).await.expect("others go on");
     drop(stalled);
+}
+
+#[actix_rt::test]
+async fn a_body_that_does_not_go_on_is_not_waited_for() {
+    let scene = Scene::configured(to_agent, |config| config.body_idle = Duration::from_millis(200)).await;
+    let file = "multipart/form-data; boundary=B";
+    let head = "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nsome";
+    for (path, kind, begun) in [
+        ("/api/bash/start_bash_command", "application/json", "{\"comm"),
+        ("/api/bash/execute_bash_command", "application/json", "{\"comm"),
+        ("/api/file/upload?path=/tmp/never", file, "--B\r\n"),
+        ("/api/file/upload?path=/tmp/never", file, head),
+        ("/api/file/upload", file, head),
+        ("/api/elsewhere", "application/json", "{\"comm"),
+    ] {
+        let mut stream = TcpStream::connect(scene.address()).await.unwrap();
+        let request = format!(
+            "POST /workspaces/w%201{path} HTTP/1.1\r\nhost: 127.0.0.1\r\nx-session-api-key: {FULL_KEY}\r\n\
+             content-type: {kind}\r\ncontent-length: 1000\r\nconnection: close\r\n\r\n{begun}"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let told = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut answer)).await;
+        let count = told.unwrap_or_else(|_| panic!("{path} is waited for")).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 408"), "{path}: {answer}");
+    }
 }

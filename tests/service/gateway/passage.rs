@@ -29,9 +29,10 @@ async fn the_key_of_the_service_is_needed_and_that_of_the_agent_is_not_known() {
             assert_eq!(body, json!({ "detail": "Unauthorized" }));
         }
     }
-    // What agents tell everybody, the client asks for without a key.
-    for path in ["/health", "/alive", "/ready", "/server_info"] {
-        assert_eq!(scene.ask(Method::GET, scene.url(path), "", None).await.0, StatusCode::OK, "{path}");
+    // Whether an agent is there, the client asks without a key.
+    for (path, status) in [("/health", "ok"), ("/alive", "ok"), ("/ready", "ready")] {
+        let told = scene.ask(Method::GET, scene.url(path), "", None).await;
+        assert_eq!(told, (StatusCode::OK, json!({ "status": status })), "{path}");
     }
     let start = json!({ "command": "true" });
     let (status, body) =
@@ -39,6 +40,66 @@ async fn the_key_of_the_service_is_needed_and_that_of_the_agent_is_not_known() {
     assert_eq!(status, StatusCode::FORBIDDEN, "{body}");
     let (status, _) = scene.ask(Method::DELETE, scene.url("/api/bash/bash_events"), LOOKING_KEY, None).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
+}
+
+#[actix_rt::test]
+async fn nothing_is_passed_on_without_a_key_and_no_name_is_told() {
+    let (url, mirror) = mirror().await;
+    let scene = Scene::by_way_of(&url).await;
+    let unknown = |path: &str| scene.url(path).replace("w%201", "w%202");
+    for path in ["/", "/server_info", "/api/init", "/docs", "/health/"] {
+        for url in [scene.url(path), unknown(path)] {
+            let (status, body) = scene.ask(Method::GET, url, "", None).await;
+            assert_eq!((status, body), (StatusCode::UNAUTHORIZED, json!({ "detail": "Unauthorized" })), "{path}");
+        }
+    }
+    mirror.abort();
+    // One that is away looks like one that was never there.
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let scene = Scene::by_way_of(&format!("http://{nobody}")).await;
+    for path in ["/alive", "/health", "/ready"] {
+        let away = scene.ask(Method::GET, scene.url(path), "", None).await;
+        assert_eq!(away.0, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", away.1);
+        assert_eq!(away, scene.ask(Method::GET, scene.url(path).replace("w%201", "w%202"), "", None).await, "{path}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_key_to_look_with_sees_commands_files_and_repositories_and_nothing_else() {
+    let (url, mirror) = mirror().await;
+    let scene = Scene::by_way_of(&url).await;
+    let conversation = "/api/conversations/7f6f9d6e-0d0f-4b62-9a5e-0a3f1f0b7f11";
+    for path in [
+        "/api/bash/bash_events/search?limit=1",
+        "/api/file/download?path=/a",
+        "/api/file/home",
+        "/api/file/search_subdirs?path=/",
+        "/api/git/changes?path=/a",
+        "/server_info",
+        &format!("{conversation}/git/diff?path=/a"),
+        &format!("{conversation}/bash/bash_events/search"),
+    ] {
+        let (status, _) = scene.ask(Method::GET, scene.url(path), LOOKING_KEY, None).await;
+        assert_eq!(status, StatusCode::TEMPORARY_REDIRECT, "the workspace answers {path}");
+    }
+    for path in [
+        "/api/settings/secrets/TOKEN",
+        "/api/settings",
+        "/api/init",
+        "/api/file/archive?path=/",
+        "/api/conversations/search",
+        "/api/vscode/url",
+        "/docs",
+        &format!("{conversation}/events/search"),
+        &format!("{conversation}/vscode/url"),
+    ] {
+        let (status, body) = scene.ask(Method::GET, scene.url(path), LOOKING_KEY, None).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}: {body}");
+        assert!(body["detail"].as_str().unwrap().contains("the key of looker allows to look"), "{path}: {body}");
+        let (status, _) = scene.ask(Method::GET, scene.url(path), FULL_KEY, None).await;
+        assert_eq!(status, StatusCode::TEMPORARY_REDIRECT, "{path}");
+    }
+    mirror.abort();
 }
 
 #[actix_rt::test]
@@ -101,7 +162,7 @@ async fn what_goes_on_is_the_request_and_nothing_that_is_for_the_service() {
     let scene = Scene::with(|_| connection).await;
     let mut answer = scene
         .client
-        .put(scene.url("/api/git/x?path=%2Fa+b"))
+        .put(scene.url(&format!("/api/git/x?path=%2Fa+b&session%5Fapi_key={FULL_KEY}")))
         .insert_header(("x-session-api-key", FULL_KEY))
         .insert_header(("authorization", format!("Bearer {FULL_KEY}")))
         .insert_header(("cookie", "a=b"))

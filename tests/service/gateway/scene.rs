@@ -17,6 +17,11 @@ pub(crate) const LOOKING_KEY: &str = "key-of-a-looker";
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The way to the agent itself.
+pub(crate) fn to_agent(agent: &Agent) -> Connection {
+    Connection::new(&format!("http://127.0.0.1:{}", agent.port)).unwrap()
+}
+
 /// A service with one workspace `w 1`, whose agent wants a key that only the service has.
 pub(crate) struct Scene {
     pub(crate) agent: Agent,
@@ -29,7 +34,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// The agent as its own workspace.
     pub(crate) async fn start() -> Self {
-        Self::with(|agent| Connection::new(&format!("http://127.0.0.1:{}", agent.port)).unwrap()).await
+        Self::with(to_agent).await
     }
 
     /// The workspace is reached by way of this address.
@@ -39,13 +44,22 @@ impl Scene {
     }
 
     pub(crate) async fn with(connection: impl FnOnce(&Agent) -> Connection) -> Self {
+        Self::configured(connection, |_| {}).await
+    }
+
+    /// A service with other settings.
+    pub(crate) async fn configured(
+        connection: impl FnOnce(&Agent) -> Connection,
+        configure: impl FnOnce(&mut ServiceConfig),
+    ) -> Self {
         let (root, state) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let agent = Agent::start(root.path(), &[AGENT_KEY]);
         let workspace = WorkspaceConfig::new("w 1", connection(&agent).with_api_key(AGENT_KEY));
-        let config = ServiceConfig::new(state.path())
+        let mut config = ServiceConfig::new(state.path())
             .with_key(ApiKey::new("client", FULL_KEY, Access::Full))
             .with_key(ApiKey::new("looker", LOOKING_KEY, Access::ReadOnly))
             .with_workspace(workspace);
+        configure(&mut config);
         let service = tokio::task::spawn_blocking(|| Service::start(config)).await.unwrap().unwrap();
         let client = awc::Client::builder().timeout(PATIENCE).disable_redirects().finish();
         Self { agent, service, root, _state: state, client }

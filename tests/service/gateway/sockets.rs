@@ -11,7 +11,11 @@ use super::scene::{FULL_KEY, LOOKING_KEY, PATIENCE, Scene};
 type Socket = Framed<BoxedSocket, Codec>;
 
 async fn connect(scene: &Scene, query: &str, header: Option<&str>) -> Result<Socket, WsClientError> {
-    let mut request = scene.client.ws(scene.url(&format!("/sockets/bash-events{query}"))).max_frame_size(16 << 20);
+    open(scene, &format!("/sockets/bash-events{query}"), header).await
+}
+
+async fn open(scene: &Scene, path: &str, header: Option<&str>) -> Result<Socket, WsClientError> {
+    let mut request = scene.client.ws(scene.url(path)).max_frame_size(16 << 20);
     if let Some(key) = header {
         request = request.header("x-session-api-key", key);
     }
@@ -98,8 +102,17 @@ async fn a_key_to_look_with_sees_events_and_starts_nothing() {
     let scene = Scene::start().await;
     let mut looker = with_first_message(&scene, LOOKING_KEY).await;
     let mut other = with_first_message(&scene, FULL_KEY).await;
-    run(&mut other, "true").await;
-    assert_eq!(next(&mut looker).await.unwrap()["command"], json!("true"));
+    // Its socket may still be on its way to the agent when the first command runs.
+    let sees = async { while next(&mut looker).await.unwrap()["command"] != json!("true") {} };
+    let runs = async {
+        loop {
+            run(&mut other, "true").await;
+        }
+    };
+    tokio::select! {
+        () = sees => {}
+        () = runs => {}
+    }
     send(&mut looker, &json!({ "command": "echo never" })).await;
     loop {
         match next(&mut looker).await {
@@ -107,6 +120,21 @@ async fn a_key_to_look_with_sees_events_and_starts_nothing() {
             Err(code) => break assert_eq!(code, 1008),
         }
     }
+}
+
+#[actix_rt::test]
+async fn a_key_to_look_with_opens_no_other_socket() {
+    let scene = Scene::start().await;
+    let conversation = "/sockets/events/7f6f9d6e-0d0f-4b62-9a5e-0a3f1f0b7f11";
+    for path in [conversation, "/api/settings/secrets/TOKEN"] {
+        match open(&scene, path, Some(LOOKING_KEY)).await {
+            Err(WsClientError::InvalidResponseStatus(status)) => assert_eq!(status.as_u16(), 403, "{path}"),
+            other => panic!("{path}: {:?}", other.err()),
+        }
+    }
+    let mut later = open(&scene, conversation, None).await.unwrap();
+    send(&mut later, &json!({ "type": "auth", "session_api_key": LOOKING_KEY })).await;
+    assert_eq!(next(&mut later).await, Err(1008));
 }
 
 #[actix_rt::test]
@@ -118,6 +146,18 @@ async fn long_messages_come_whole_and_a_start_that_makes_no_sense_is_told() {
     assert_eq!(got, 3_000_000);
     send(&mut socket, &json!({ "command": 7 })).await;
     assert_eq!(next(&mut socket).await.unwrap()["kind"], json!("BashError"));
+}
+
+#[actix_rt::test]
+async fn a_key_that_is_sent_again_does_not_go_on() {
+    let scene = Scene::start().await;
+    let mut socket = with_first_message(&scene, FULL_KEY).await;
+    // The agent would say that this starts nothing.
+    for _ in 0..2 {
+        send(&mut socket, &json!({ "type": "auth", "session_api_key": FULL_KEY })).await;
+    }
+    let events = run(&mut socket, "true").await;
+    assert_eq!((&events[0]["kind"], &events[0]["command"]), (&json!("BashCommand"), &json!("true")), "{events:?}");
 }
 
 #[actix_rt::test]

@@ -118,7 +118,7 @@ impl Engine {
     }
 
     async fn look(&self) -> Look {
-        let (workspaces, status) = (self.fleet.list(Selector::all()).await, self.fleet.status().await);
+        let (workspaces, status) = (self.listed(Selector::all()).await, self.fleet.status().await);
         let runs = lock(&self.runs).values().map(|run| (run.record(), run.counts())).collect();
         Look { workspaces, status, runs }
     }
