@@ -68,6 +68,8 @@ fn too_long(workspace: &str, value: &TargetValue, length: usize, most: usize) ->
         TargetValue::Info(_) => Operation::GetServerInfo,
         TargetValue::File(_) => Operation::FileDownload,
         TargetValue::Command(_) => Operation::ExecuteCommand,
+        TargetValue::Started(_) => Operation::StartCommand,
+        TargetValue::Ended(_) => Operation::StopCommand,
         TargetValue::Alive(_) => Operation::Alive,
     };
     let reason = format!(
