@@ -1,6 +1,6 @@
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, thread, time::Duration};
 
-use futures::{StreamExt as _, future::try_join_all};
+use futures::{FutureExt as _, StreamExt as _, future::try_join_all};
 use tokio::runtime::Builder;
 
 use super::{
@@ -10,7 +10,14 @@ use super::{
     interrupt::Interrupt,
     output::{Commands, Progress, Relay, Style, Unwritten, Watch},
 };
-use crate::{Fleet, RunHandle, RunSpec, WorkspaceConfig, fleet::RunEventKind};
+use crate::{
+    Fleet, RunHandle, RunSpec, WorkspaceConfig,
+    fleet::{RunEvent, RunEventKind},
+};
+
+/// How long is rested when all events there were have been handed on: this thread has nothing else to do, and would otherwise be
+/// woken for each of thousands.
+const REST: Duration = Duration::from_millis(1);
 
 /// A run, and how it is shown.
 pub(super) struct Request {
@@ -98,6 +105,15 @@ struct Ended {
     finished: bool,
 }
 
+/// The next event.
+async fn next(run: &mut RunHandle) -> Option<RunEvent> {
+    if let Some(event) = run.next().now_or_never() {
+        return event;
+    }
+    thread::sleep(REST);
+    run.next().await
+}
+
 /// Hands the events on to the end.
 async fn follow(
     mut run: RunHandle,
@@ -107,7 +123,7 @@ async fn follow(
     interrupt: &Interrupt,
 ) -> Ended {
     let mut finished = false;
-    while let Some(event) = run.next().await {
+    while let Some(event) = next(&mut run).await {
         match &event.kind {
             RunEventKind::TargetFinished(target) => tally.add(target),
             RunEventKind::RunCancelled { reason } => tally.cancelled = Some(*reason),

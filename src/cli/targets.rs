@@ -83,7 +83,7 @@ fn local(
 fn check_roots(configs: &[WorkspaceConfig]) -> Result<(), CliError> {
     let files: BTreeSet<&PathBuf> = configs
         .iter()
-        .filter_map(|config| match &config.connection.tls_roots {
+        .filter_map(|config| match &config.connection.parts().tls_roots {
             TlsRoots::File(file) => Some(file),
             TlsRoots::System => None,
         })

@@ -68,35 +68,34 @@ impl AgentClient {
         limits: ClientLimits,
         observer: Option<Rc<dyn Observer>>,
     ) -> Result<Self, Failure> {
-        let host = connection.host.host_str().unwrap_or_default();
-        let named = match connection.host.port() {
+        let parts = connection.parts();
+        let host = parts.host.host_str().unwrap_or_default();
+        let named = match parts.host.port() {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        let tls = match connection.host.scheme() {
-            "https" => Some(transport.tls.config(&connection.tls_roots)?),
+        let tls = match parts.host.scheme() {
+            "https" => Some(transport.tls.config(&parts.tls_roots)?),
             _ => None,
         };
         let route = Route {
             host: Rc::from(host),
-            port: connection.host.port_or_known_default().unwrap_or(80),
+            port: parts.host.port_or_known_default().unwrap_or(80),
             tls,
-            proxy: connection.proxy.as_ref().map(Proxy::new),
+            proxy: parts.proxy.as_ref().map(Proxy::new),
             transport: transport.clone(),
         };
         // The dialer decides about TLS, so that for awc all is http.
-        let path = connection.host.path().trim_end_matches('/');
-        let root = format!("http://{}{path}", address::authority(&connection.host));
+        let path = parts.host.path().trim_end_matches('/');
+        let root = format!("http://{}{path}", address::authority(&parts.host));
         Ok(Self(Rc::new(Core {
             limits: limits.bounded(),
             route: Rc::new(route),
-            headers: headers::defaults(connection, &named, true)?,
-            socket_headers: headers::defaults(connection, &named, false)?,
-            key: connection.api_key.clone(),
-            secrets: Rc::new(Secrets::new(
-                connection.api_key.iter().chain(connection.headers.iter().map(|(_, value)| value)),
-            )),
-            api: format!("{root}{}", connection.api_prefix),
+            headers: headers::defaults(parts, &named, true)?,
+            socket_headers: headers::defaults(parts, &named, false)?,
+            key: parts.api_key.clone(),
+            secrets: Rc::new(Secrets::new(parts.api_key.iter().chain(parts.headers.iter().map(|(_, value)| value)))),
+            api: format!("{root}{}", parts.api_prefix),
             root,
             short: Pool::default(),
             long: Pool::default(),
@@ -117,6 +116,11 @@ impl AgentClient {
     pub fn rest(&self) {
         self.0.short.close();
         self.0.long.close();
+    }
+
+    /// Whether somebody else holds it, as every request does that is under way.
+    pub(crate) fn is_in_use(&self) -> bool {
+        Rc::strong_count(&self.0) > 1
     }
 
     /// Tells whoever listens how a request went.

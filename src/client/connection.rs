@@ -1,4 +1,4 @@
-use std::{fmt, path::PathBuf};
+use std::{borrow::Cow, fmt, path::PathBuf, sync::Arc};
 
 use url::Url;
 
@@ -18,7 +18,7 @@ pub enum TlsRoots {
     File(PathBuf),
 }
 
-/// How an agent server is reached.
+/// How an agent server is reached. Clones share it.
 ///
 /// ```
 /// use workspace_fleet::Connection;
@@ -31,7 +31,11 @@ pub enum TlsRoots {
 /// # Ok::<(), workspace_fleet::Failure>(())
 /// ```
 #[derive(Clone)]
-pub struct Connection {
+pub struct Connection(Arc<Parts>);
+
+/// What a connection is made of.
+#[derive(Clone)]
+pub(crate) struct Parts {
     /// The server's address: scheme, host, port, and a path prefix where it sits behind a gateway.
     pub(crate) host: Url,
     /// The session key, where the server wants one.
@@ -39,7 +43,7 @@ pub struct Connection {
     /// Headers to send with each request, for a gateway. Their values are treated as secrets.
     pub(crate) headers: Vec<(String, SessionKey)>,
     /// The path before `/bash`, `/file` and `/git`: `/api`, or `/api/conversations/{uuid}`.
-    pub(crate) api_prefix: String,
+    pub(crate) api_prefix: Cow<'static, str>,
     /// Who vouches for the server.
     pub(crate) tls_roots: TlsRoots,
     /// An HTTP proxy to tunnel through with CONNECT.
@@ -52,21 +56,21 @@ impl Connection {
     /// # Errors
     /// `host` is no such URL; the failure says what is wrong with it and how to write it.
     pub fn new(host: &str) -> Result<Self, Failure> {
-        Ok(Self {
+        Ok(Self(Arc::new(Parts {
             host: address::server(host)?,
             api_key: None,
             headers: Vec::new(),
-            api_prefix: DEFAULT_API_PREFIX.to_owned(),
+            api_prefix: DEFAULT_API_PREFIX.into(),
             tls_roots: TlsRoots::System,
             proxy: None,
-        })
+        })))
     }
 
     /// With the session key that the server asks for. An empty one counts as none.
     #[must_use]
     pub fn with_api_key(mut self, key: impl Into<SessionKey>) -> Self {
         let key = key.into();
-        self.api_key = (!key.expose().is_empty()).then_some(key);
+        self.parts_mut().api_key = (!key.expose().is_empty()).then_some(key);
         self
     }
 
@@ -77,8 +81,9 @@ impl Connection {
     pub fn with_header(mut self, name: &str, value: impl Into<SessionKey>) -> Result<Self, Failure> {
         let value = value.into();
         headers::check(name, &value)?;
-        self.headers.retain(|(present, _)| !present.eq_ignore_ascii_case(name));
-        self.headers.push((name.to_owned(), value));
+        let headers = &mut self.parts_mut().headers;
+        headers.retain(|(present, _)| !present.eq_ignore_ascii_case(name));
+        headers.push((name.to_owned(), value));
         Ok(self)
     }
 
@@ -87,14 +92,14 @@ impl Connection {
     /// # Errors
     /// The prefix does not start with `/`, or is more than a plain path.
     pub fn with_api_prefix(mut self, prefix: &str) -> Result<Self, Failure> {
-        self.api_prefix = address::api_prefix(prefix)?;
+        self.parts_mut().api_prefix = address::api_prefix(prefix)?.into();
         Ok(self)
     }
 
     /// With the certificate authorities of a PEM file in place of those of the system.
     #[must_use]
     pub fn with_ca_file(mut self, file: impl Into<PathBuf>) -> Self {
-        self.tls_roots = TlsRoots::File(file.into());
+        self.parts_mut().tls_roots = TlsRoots::File(file.into());
         self
     }
 
@@ -103,32 +108,43 @@ impl Connection {
     /// # Errors
     /// The address is not an `http` URL of a host.
     pub fn with_proxy(mut self, proxy: &str) -> Result<Self, Failure> {
-        self.proxy = Some(address::proxy(proxy)?);
+        self.parts_mut().proxy = Some(address::proxy(proxy)?);
         Ok(self)
     }
 
     /// The server's address.
     #[must_use]
-    pub const fn host(&self) -> &Url {
-        &self.host
+    pub fn host(&self) -> &Url {
+        &self.0.host
     }
 
     /// Host, port and path: what a workspace is called that was given by its URL.
     #[must_use]
     pub fn display_name(&self) -> String {
-        format!("{}{}", address::authority(&self.host), self.host.path().trim_end_matches('/'))
+        format!("{}{}", address::authority(self.host()), self.host().path().trim_end_matches('/'))
+    }
+
+    /// What it is made of.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// The same, for a change that clones made before do not see.
+    fn parts_mut(&mut self) -> &mut Parts {
+        Arc::make_mut(&mut self.0)
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts { host, api_key, headers, api_prefix, tls_roots, proxy } = self.parts();
         f.debug_struct("Connection")
-            .field("host", &self.host.as_str())
-            .field("api_key", &self.api_key)
-            .field("headers", &self.headers)
-            .field("api_prefix", &self.api_prefix)
-            .field("tls_roots", &self.tls_roots)
-            .field("proxy", &self.proxy.as_ref().map(address::authority))
+            .field("host", &host.as_str())
+            .field("api_key", api_key)
+            .field("headers", headers)
+            .field("api_prefix", api_prefix)
+            .field("tls_roots", tls_roots)
+            .field("proxy", &proxy.as_ref().map(address::authority))
             .finish()
     }
 }
@@ -164,12 +180,12 @@ mod tests {
     fn a_header_given_again_replaces_the_first() {
         let connection = Connection::new("http://h:1").unwrap().with_header("X-A", "1").unwrap();
         let connection = connection.with_header("x-a", "2").unwrap();
-        assert_eq!(connection.headers.len(), 1);
-        assert_eq!(connection.headers[0].1.expose(), "2");
+        assert_eq!(connection.parts().headers.len(), 1);
+        assert_eq!(connection.parts().headers[0].1.expose(), "2");
     }
 
     #[test]
     fn an_empty_key_is_none() {
-        assert!(Connection::new("http://h:1").unwrap().with_api_key("").api_key.is_none());
+        assert!(Connection::new("http://h:1").unwrap().with_api_key("").parts().api_key.is_none());
     }
 }

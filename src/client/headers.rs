@@ -2,7 +2,7 @@
 
 use awc::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-use super::{connection::Connection, key::SessionKey};
+use super::{connection::Parts, key::SessionKey};
 use crate::{Failure, protocol::SESSION_KEY_HEADER};
 
 /// Headers that a connection may not set: the client sets them, or they decide how a message is framed.
@@ -40,7 +40,7 @@ pub(super) fn check(name: &str, value: &SessionKey) -> Result<(), Failure> {
 }
 
 /// The headers of every request to the server: its name, the connection's own headers and, where asked, the session key.
-pub(super) fn defaults(connection: &Connection, host: &str, with_key: bool) -> Result<HeaderMap, Failure> {
+pub(super) fn defaults(connection: &Parts, host: &str, with_key: bool) -> Result<HeaderMap, Failure> {
     let mut map = HeaderMap::new();
     let host = HeaderValue::from_str(host).map_err(|_| Failure::invalid(format!("`{host}` is not a host name")))?;
     map.insert(HOST, host);
@@ -76,6 +76,7 @@ fn parse(name: &str, value: &SessionKey) -> Result<(HeaderName, HeaderValue), Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Connection;
 
     fn refusal(name: &str, value: &str) -> String {
         check(name, &value.into()).unwrap_err().to_string()
@@ -95,8 +96,8 @@ mod tests {
     #[test]
     fn the_key_goes_only_where_it_is_asked_for_and_is_marked_secret() {
         let connection = Connection::new("http://h:1").unwrap().with_api_key("k");
-        let with = defaults(&connection, "h:1", true).unwrap();
+        let with = defaults(connection.parts(), "h:1", true).unwrap();
         assert!(with.get("x-session-api-key").unwrap().is_sensitive());
-        assert!(defaults(&connection, "h:1", false).unwrap().get("x-session-api-key").is_none());
+        assert!(defaults(connection.parts(), "h:1", false).unwrap().get("x-session-api-key").is_none());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
 
-use actix::{Context, dev::channel::AddressReceiver};
+use actix::dev::channel::AddressReceiver;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
 use super::{
@@ -49,7 +49,7 @@ pub(super) fn admit(
     });
     actix_rt::spawn(async move {
         let _listed = Listed(number);
-        guardian::guard(core, Context::with_receiver(mailbox)).await;
+        guardian::guard(core, mailbox).await;
     });
 }
 

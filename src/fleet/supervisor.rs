@@ -1,6 +1,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,7 +22,7 @@ use super::{
     run::{self, Ends, Run, RunSpec, Target, Work},
 };
 use crate::{
-    ErrorKind, Failure, HealthState, Operation, RemoteWorkspace, Snapshot, WorkspaceConfig, WorkspaceError,
+    Connection, ErrorKind, Failure, HealthState, Operation, RemoteWorkspace, Snapshot, WorkspaceConfig, WorkspaceError,
     client::SharedTls,
     messages::{Dismiss, Observe, Shutdown},
     workspace::{HealthLight, OnRemove},
@@ -72,9 +73,8 @@ struct Entry {
     address: Addr<RemoteWorkspace>,
     place: Place,
     number: u64,
-    host: String,
-    /// The host and port that it is behind.
-    authority: std::sync::Arc<str>,
+    /// How it was reached when it was added.
+    connection: Connection,
     labels: BTreeMap<String, String>,
     working_dir: Option<String>,
     health: HealthLight,
@@ -175,8 +175,7 @@ impl FleetSupervisor {
             return Err(Failure::invalid(reason));
         }
         let (name, labels, working_dir) = (config.name.clone(), config.labels.clone(), config.working_dir.clone());
-        let host = config.connection.host.to_string();
-        let authority = config.connection.host[url::Position::BeforeHost..url::Position::AfterPort].into();
+        let connection = config.connection.clone();
         let (place, arbiter) = self.placement.take();
         let tls = self.tls.clone();
         let (sender, mailbox) = channel::channel(FIRST_MAILBOX);
@@ -190,7 +189,7 @@ impl FleetSupervisor {
         }
         self.added = number;
         self.leases.add(&name, labels.clone());
-        let entry = Entry { address: address.clone(), place, number, host, authority, labels, working_dir, health };
+        let entry = Entry { address: address.clone(), place, number, connection, labels, working_dir, health };
         self.workspaces.insert(name, entry);
         Ok(address)
     }
@@ -222,10 +221,11 @@ impl FleetSupervisor {
     /// The targets of a run; a name that does not exist is a target without an address.
     fn targets(&self, spec: &RunSpec) -> Vec<Target> {
         let labels = spec.pace.per_label.is_some() || matches!(spec.work, Work::Jobs(_));
+        let mut hosts = HashMap::new();
         let known = self.selected(&spec.selector).into_iter().map(|(name, entry)| Target {
             name: name.as_str().into(),
             address: Some(entry.address.clone()),
-            host: entry.authority.clone(),
+            host: shared(&mut hosts, &entry.connection),
             labels: if labels { entry.labels.clone() } else { BTreeMap::new() },
         });
         let unknown = spec.selector.named().filter(|name| !self.workspaces.contains_key(*name));
@@ -233,6 +233,12 @@ impl FleetSupervisor {
             unknown.map(|name| Target { name: name.into(), address: None, host: "".into(), labels: BTreeMap::new() });
         known.chain(unknown).collect()
     }
+}
+
+/// The host and port that a workspace is behind. Those behind the same share it.
+fn shared<'a>(hosts: &mut HashMap<&'a str, Arc<str>>, connection: &'a Connection) -> Arc<str> {
+    let host = &connection.host()[url::Position::BeforeHost..url::Position::AfterPort];
+    hosts.entry(host).or_insert_with(|| host.into()).clone()
 }
 
 impl Supervised for FleetSupervisor {}
@@ -301,7 +307,7 @@ impl Handler<List> for FleetSupervisor {
         let selected = self.selected(&selector).into_iter();
         let info = |(name, entry): (&String, &Entry)| WorkspaceInfo {
             name: name.clone(),
-            host: entry.host.clone(),
+            host: entry.connection.host().to_string(),
             labels: entry.labels.clone(),
             working_dir: entry.working_dir.clone(),
             health: entry.health.state(),

@@ -1,11 +1,8 @@
 use std::{
     cell::{Cell, RefCell},
     future::Future,
-    rc::{Rc, Weak},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    rc::Rc,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -21,14 +18,12 @@ use super::{
     push::Pushing,
     step_queue::{Permit, Refused, StepQueue},
     supervision::Record,
+    warm::{self, Held},
 };
 use crate::{
     Connection, ErrorKind, Failure,
     client::{AgentClient, SharedTls, Transport},
 };
-
-/// How long a client without use is kept; servers close idle connections after 5 s.
-const IDLE_CLIENT: Duration = Duration::from_secs(4);
 
 /// The longest bound that is told apart from none.
 const LONGEST_BOUND: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -58,10 +53,10 @@ pub(crate) struct Core {
 struct Link {
     /// No other link of this process has it.
     id: u64,
-    connection: Arc<Connection>,
+    connection: Connection,
     /// Absent until it is needed, and again when it was not needed for a while: 10,000 idle workspaces hold no socket.
     client: Option<AgentClient>,
-    /// Counts the clients there were, so that the task that drops an idle one knows its own.
+    /// Counts the clients there were, so that whoever drops idle ones knows which he was told of.
     generation: u64,
     last_use: Instant,
     /// Cancelled when this link is replaced.
@@ -95,7 +90,7 @@ impl Core {
         config.retry_for = config.retry_for.min(LONGEST_BOUND);
         let link = Link {
             id: new_link_id(),
-            connection: Arc::new(config.connection.clone()),
+            connection: config.connection.clone(),
             client: None,
             generation: 0,
             last_use: Instant::now(),
@@ -129,15 +124,29 @@ impl Core {
         let client = AgentClient::observed(&link.connection, &self.transport, self.config.limits, observer)?;
         link.client = Some(client.clone());
         link.generation += 1;
-        actix_rt::spawn(drop_idle_client(Rc::downgrade(self), link.generation));
+        warm::keep(self, link.generation);
         Ok(client)
+    }
+
+    /// Gives the client of this generation up, if it was not used for so long and is not in use.
+    pub(super) fn idle_client(&self, generation: u64, patience: Duration) -> Held {
+        let mut link = self.link.borrow_mut();
+        match &link.client {
+            Some(client) if link.generation == generation => {
+                if client.is_in_use() || link.last_use.elapsed() < patience {
+                    return Held::Kept;
+                }
+            }
+            _ => return Held::Other,
+        }
+        link.client.take().map_or(Held::Other, Held::Idle)
     }
 
     /// The way to the server as it is now, and a number by which it is told apart from all others.
     #[cfg(feature = "service")]
-    pub(crate) fn way(&self) -> (u64, Arc<Connection>) {
+    pub(crate) fn way(&self) -> (u64, Connection) {
         let link = self.link.borrow();
-        (link.id, Arc::clone(&link.connection))
+        (link.id, link.connection.clone())
     }
 
     /// Cancelled when the current link is replaced.
@@ -170,7 +179,7 @@ impl Core {
         let client = AgentClient::new(&connection, &self.transport, self.config.limits)?;
         drop(client);
         let mut link = self.link.borrow_mut();
-        link.connection = Arc::new(connection);
+        link.connection = connection;
         link.id = new_link_id();
         link.client = None;
         std::mem::take(&mut link.replaced).cancel();
@@ -273,21 +282,6 @@ fn overloaded(reason: String) -> Failure {
 
 fn stopped(reason: &str) -> Failure {
     Failure::not_sent(ErrorKind::Stopped { reason: reason.to_owned() })
-}
-
-async fn drop_idle_client(core: Weak<Core>, generation: u64) {
-    loop {
-        actix_rt::time::sleep(IDLE_CLIENT).await;
-        let Some(core) = core.upgrade() else { return };
-        let mut link = core.link.borrow_mut();
-        if link.client.is_none() || link.generation != generation {
-            return;
-        }
-        if link.last_use.elapsed() >= IDLE_CLIENT {
-            link.client = None;
-            return;
-        }
-    }
 }
 
 /// The transport of this arbiter: its resolver cache and dialer are shared by all workspaces that live on it.

@@ -32,6 +32,7 @@ mod steps;
 mod stream;
 mod superseded;
 mod supervision;
+mod warm;
 mod watch;
 
 pub use actor::RemoteWorkspace;

@@ -6,6 +6,7 @@
 #[allow(dead_code)]
 mod agent;
 mod churn;
+mod crowd;
 #[path = "../support/held.rs"]
 mod held;
 #[path = "../support/pattern.rs"]

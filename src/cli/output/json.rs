@@ -17,7 +17,7 @@ use crate::{
 /// The version of the lines. It grows when a field goes or changes its meaning; new fields may come without that.
 const SCHEMA: u32 = 1;
 
-/// JSON Lines: an object an event, flushed as it happens.
+/// JSON Lines: an object an event, written as it happens; what happened meanwhile goes together.
 pub(super) struct JsonLines<W> {
     out: W,
     /// What says which fields there are where there is no result.
@@ -232,7 +232,10 @@ impl<W: Write> Sink for JsonLines<W> {
             body: self.body(&event.kind, exit_code),
         };
         serde_json::to_writer(&mut self.out, &line)?;
-        self.out.write_all(b"\n")?;
+        self.out.write_all(b"\n")
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }

@@ -48,11 +48,23 @@ pub(super) trait Sink {
     /// # Errors
     /// When what it writes to does not take it. It gets no more events then.
     fn event(&mut self, event: &RunEvent, exit_code: u8) -> io::Result<()>;
+
+    /// Writes what it has kept back. Called when no further event waits.
+    ///
+    /// # Errors
+    /// As above.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Sink for Box<dyn Sink + Send> {
     fn event(&mut self, event: &RunEvent, exit_code: u8) -> io::Result<()> {
         self.as_mut().event(event, exit_code)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.as_mut().flush()
     }
 }
 

@@ -99,6 +99,10 @@ impl<S: Sink> Sink for Ordered<S> {
             }
         }
     }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 #[cfg(test)]

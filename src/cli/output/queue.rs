@@ -100,6 +100,12 @@ impl Queue {
         }
     }
 
+    /// Whether no event waits now.
+    pub(super) fn is_empty(&self) -> bool {
+        let state = self.lock();
+        state.memory.is_empty() && state.spilled.is_empty()
+    }
+
     /// No more events come.
     pub(super) fn end(&self) {
         self.lock().ended = true;

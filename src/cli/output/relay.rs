@@ -3,6 +3,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use super::{
@@ -13,6 +14,10 @@ use crate::fleet::{RunEvent, RunEventKind};
 
 /// How many bytes of events wait in memory for one sink.
 const BOUND: usize = 16 << 20;
+
+/// How long a sink rests when it has written all there was. What happens meanwhile is written together; without a rest it would
+/// be woken for each of thousands of events.
+const REST: Duration = Duration::from_millis(2);
 
 /// A sink, and what is to be known of it.
 pub(in crate::cli) struct Outlet {
@@ -88,6 +93,10 @@ impl Lane {
             let given_up = GivenUp(&taken, &failed);
             while let Some(Queued { event, exit_code }) = taken.pop()?.as_deref() {
                 sink.event(event, *exit_code)?;
+                if taken.is_empty() {
+                    sink.flush()?;
+                    thread::sleep(REST);
+                }
             }
             std::mem::forget(given_up);
             Ok(())

@@ -64,7 +64,7 @@ pub(super) fn of_socket(http: &HttpRequest, route: &Route, way: &Way) -> HeaderM
 
 /// Whether the connection sends this header itself, with a value that is its own.
 fn is_of(connection: &Connection, name: &str) -> bool {
-    connection.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
+    connection.parts().headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
 }
 
 /// The headers that concern one connection because it says so.
@@ -101,7 +101,7 @@ pub(super) fn of_answer(headers: &HeaderMap, http: &HttpRequest, route: &Route, 
 
 /// Where a redirect of the workspace leads, as the client gets there; `None` where it leads elsewhere and stays as it is.
 fn located(location: &str, http: &HttpRequest, route: &Route, connection: &Connection) -> Option<String> {
-    let root = connection.host.path().trim_end_matches('/');
+    let root = connection.host().path().trim_end_matches('/');
     let (is_whole, path) = if location.starts_with('/') && !location.starts_with("//") {
         (false, location.to_owned())
     } else {
@@ -110,14 +110,14 @@ fn located(location: &str, http: &HttpRequest, route: &Route, connection: &Conne
             a.host_str() == b.host_str()
                 && (a.port_or_known_default() == b.port_or_known_default() || a.port().is_none())
         };
-        if !same(&url, &connection.host) {
+        if !same(&url, connection.host()) {
             return None;
         }
         let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
         (true, format!("{}{query}", url.path()))
     };
     let below = path.strip_prefix(root).filter(|below| below.starts_with('/')).unwrap_or(&path);
-    let prefix = connection.api_prefix.as_str();
+    let prefix = &*connection.parts().api_prefix;
     let below = match below.strip_prefix(prefix) {
         Some(api) if ["/bash", "/file", "/git"].iter().any(|route| api.starts_with(route)) => format!("/api{api}"),
         _ => below.to_owned(),

@@ -52,7 +52,8 @@ pub(crate) struct Attendant {
     running: Cell<bool>,
     last_look: Cell<Option<Instant>>,
     next_look: Cell<Instant>,
-    wake: Rc<Notify>,
+    /// Wakes the task; present while it runs.
+    wake: RefCell<Option<Rc<Notify>>>,
     /// Whether something has happened since the last look that a restart of the server would explain.
     doubtful: Cell<bool>,
     /// Whether the server puts uploads in place in one step, where that is known.
@@ -64,7 +65,7 @@ pub(crate) struct Attendant {
     /// Whether a restart is being looked into.
     resolving: Cell<bool>,
     /// A further reason that came meanwhile.
-    restarted_again: RefCell<Option<(Identity, Reason)>>,
+    restarted_again: RefCell<Option<Box<(Identity, Reason)>>>,
 }
 
 impl Default for Attendant {
@@ -79,7 +80,7 @@ impl Default for Attendant {
             running: Cell::new(false),
             last_look: Cell::new(None),
             next_look: Cell::new(now),
-            wake: Rc::default(),
+            wake: RefCell::default(),
             doubtful: Cell::new(false),
             places_uploads: Cell::new(None),
             attached: Cell::new(false),
@@ -97,7 +98,7 @@ impl Attendant {
         let soonest = self.last_look.get().map_or(Instant::now(), |last| last + SHORTEST);
         if soonest < self.next_look.get() {
             self.next_look.set(soonest);
-            self.wake.notify_one();
+            self.wake();
         }
     }
 
@@ -105,7 +106,7 @@ impl Attendant {
     pub(crate) fn look_first(&self) {
         if self.last_look.get().is_none() {
             self.next_look.set(Instant::now());
-            self.wake.notify_one();
+            self.wake();
         }
     }
 
@@ -120,6 +121,13 @@ impl Attendant {
     pub(crate) fn searched(&self, answered: bool) {
         if self.feed_failed.replace(!answered) && answered {
             self.look_soon();
+        }
+    }
+
+    /// Wakes the task, if it runs.
+    fn wake(&self) {
+        if let Some(wake) = &*self.wake.borrow() {
+            wake.notify_one();
         }
     }
 
@@ -168,21 +176,24 @@ pub(crate) fn attend(core: &Rc<Core>) {
         // It may sleep long, with nothing but a hold to look after.
         if next < attendant.next_look.get() {
             attendant.next_look.set(next);
-            attendant.wake.notify_one();
+            attendant.wake();
         }
         return;
     }
     attendant.next_look.set(next);
-    actix_rt::spawn(run(Rc::downgrade(core)));
+    let wake = Rc::<Notify>::default();
+    attendant.wake.replace(Some(wake.clone()));
+    actix_rt::spawn(run(Rc::downgrade(core), wake));
 }
 
-async fn run(core: Weak<Core>) {
+async fn run(core: Weak<Core>, wake: Rc<Notify>) {
     loop {
         let Some(strong) = core.upgrade() else { return };
         let attendant = &strong.attendant;
         let busy = strong.feed.len() > 0;
         if strong.closing.is_cancelled() || !(busy || attendant.holds.get() > 0) {
             attendant.running.set(false);
+            attendant.wake.take();
             return;
         }
         if attendant.next_look.get() <= Instant::now() {
@@ -197,7 +208,7 @@ async fn run(core: Weak<Core>) {
         }
         let due = attendant.sandbox_use.get().due(strong.config.keepalive);
         let next = due.map_or(attendant.next_look.get(), |due| due.min(attendant.next_look.get()));
-        let (wake, closing) = (attendant.wake.clone(), strong.closing.clone());
+        let closing = strong.closing.clone();
         drop(strong);
         tokio::select! {
             () = actix_rt::time::sleep_until(next.into()) => {}

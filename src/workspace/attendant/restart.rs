@@ -70,7 +70,7 @@ pub(super) fn resolve(core: &Rc<Core>, server: Identity, reason: Reason) {
         return;
     }
     if core.attendant.resolving.replace(true) {
-        *core.attendant.restarted_again.borrow_mut() = Some((server, reason));
+        *core.attendant.restarted_again.borrow_mut() = Some(Box::new((server, reason)));
         return;
     }
     let core = core.clone();
@@ -78,7 +78,8 @@ pub(super) fn resolve(core: &Rc<Core>, server: Identity, reason: Reason) {
         settle(&core, suspects, &server, reason).await;
         core.attendant.resolving.set(false);
         let again = core.attendant.restarted_again.take();
-        if let Some((server, reason)) = again {
+        if let Some(again) = again {
+            let (server, reason) = *again;
             resolve(&core, server, reason);
         }
     });

@@ -55,6 +55,8 @@ async fn serve(core: Weak<Core>) {
             let mut state = core.feed.0.borrow_mut();
             if state.watched.is_empty() {
                 state.running = false;
+                // What it once took is many times what an idle workspace takes.
+                state.watched = HashMap::new();
                 (state.seen_until, state.caught_up) = (None, false);
                 return;
             }

@@ -1,7 +1,5 @@
 //! What the gateway of a service asks of a workspace.
 
-use std::sync::Arc;
-
 use actix::Message;
 
 use super::ask;
@@ -19,7 +17,7 @@ pub(crate) struct FindWay;
 pub(crate) struct Way {
     /// No other way of this process has it: it is another after an update or a reset.
     pub(crate) id: u64,
-    pub(crate) connection: Arc<Connection>,
+    pub(crate) connection: Connection,
 }
 
 impl Message for FindWay {

@@ -66,9 +66,9 @@ pub(crate) struct Pushing {
     failures: Cell<u32>,
     retry_at: Cell<Option<Instant>>,
     /// Told when `suspended` is set.
-    suspending: Rc<Notify>,
+    suspending: Notify,
     /// Told when a session has ended.
-    ended: Rc<Notify>,
+    ended: Notify,
 }
 
 impl Pushing {
