@@ -85,7 +85,8 @@ impl Sandbox {
     /// Whether a process with this command line, and no other, runs in the case's directory: a shell that is to run it has it
     /// within its own.
     pub(crate) fn runs(&self, command_line: &str) -> bool {
-        let is_it = |process: &String| process.split_once(": ").is_some_and(|(_, line)| line.trim_end() == command_line);
+        let is_it =
+            |process: &String| process.split_once(": ").is_some_and(|(_, line)| line.trim_end() == command_line);
         processes::running_in(self.directory.path()).iter().any(is_it)
     }
 
