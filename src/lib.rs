@@ -20,6 +20,9 @@ pub mod fleet;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handle;
+#[cfg(all(feature = "cli", any(test, feature = "hot-paths")))]
+#[doc(hidden)]
+pub mod hot_paths;
 #[cfg(feature = "cli")]
 pub mod inventory;
 pub mod protocol;

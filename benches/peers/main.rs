@@ -11,6 +11,7 @@
 //! many rounds there are.
 
 mod certificate;
+mod counter;
 mod peers;
 mod process;
 mod report;
@@ -28,6 +29,7 @@ fn main() -> Result<()> {
         Some("--stub") => {
             let delay = Duration::from_millis(arguments.get(1).map_or(Ok(0), |delay| delay.parse())?);
             let tls = arguments.get(2).map(|file| certificate::Certificate::make(Path::new(file))).transpose()?;
+            let tls = tls.map(certificate::Certificate::server);
             Ok(stub::serve(tls, delay)?)
         }
         Some(worker) if worker.starts_with("--worker=") => {

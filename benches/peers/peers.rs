@@ -26,7 +26,20 @@ pub(crate) fn python_class(python: &Path, url: &str, workspaces: usize, each: us
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/python_client.py");
     let mut command = Command::new(python);
     command.arg(script).arg(url).args([workspaces, each, at_once].map(|number| number.to_string()));
-    measured(command.env("PYTHONWARNINGS", "ignore"))
+    measured(quiet(&mut command))
+}
+
+/// The Python class with one command on the workspace at this URL, whose key is `key`.
+pub(crate) fn python_command(python: &Path, url: &str, text: &str) -> Result<Sample> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/python_client.py");
+    let mut command = Command::new(python);
+    command.arg(script).args([url, "1", "1", "1", text]);
+    measured(quiet(&mut command))
+}
+
+/// Without warnings, and without asking the network for the prices of models, which its packages do when they are loaded.
+fn quiet(command: &mut Command) -> &mut Command {
+    command.env("PYTHONWARNINGS", "ignore").env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 }
 
 /// Our own program, as built for this run.

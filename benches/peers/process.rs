@@ -1,9 +1,9 @@
 //! Processes that are measured: each contender runs in one of its own.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     time::Duration,
 };
 
@@ -39,6 +39,7 @@ impl Sample {
 /// A process that serves until this is dropped.
 pub(crate) struct Served {
     process: Child,
+    printed: BufReader<ChildStdout>,
     pub(crate) port: u16,
 }
 
@@ -51,10 +52,19 @@ impl Served {
     /// Starts a program that prints a line which ends with its port.
     pub(crate) fn run(command: &mut Command) -> Result<Self> {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut printed = BufReader::new(process.stdout.take().ok_or("no output")?);
         let mut line = String::new();
-        BufReader::new(process.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+        printed.read_line(&mut line)?;
         let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
-        Ok(Self { process, port: port.ok_or_else(|| format!("no port in `{line}`"))? })
+        Ok(Self { process, printed, port: port.ok_or_else(|| format!("no port in `{line}`"))? })
+    }
+
+    /// How many requests a stub has answered so far.
+    pub(crate) fn requests(&mut self) -> Result<f64> {
+        self.process.stdin.as_mut().ok_or("no input")?.write_all(b"?")?;
+        let mut line = String::new();
+        self.printed.read_line(&mut line)?;
+        Ok(line.trim().parse()?)
     }
 
     pub(crate) fn id(&self) -> u32 {

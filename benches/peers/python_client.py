@@ -1,8 +1,9 @@
 """The Python class as a contender: prints a sample as JSON.
 
-    python_client.py URL WORKSPACES EACH AT_ONCE
+    python_client.py URL WORKSPACES EACH AT_ONCE [COMMAND]
 
-Runs EACH commands on each of WORKSPACES workspaces, AT_ONCE of them at once on each, from cold.
+Runs EACH commands on each of WORKSPACES workspaces, AT_ONCE of them at once on each, from cold. Without COMMAND it is `true`, and the
+workspaces have paths of their own below URL.
 """
 
 import asyncio
@@ -14,20 +15,26 @@ import time
 from openhands.sdk.workspace.remote.async_remote_workspace import AsyncRemoteWorkspace
 
 
-async def lane(workspace, count):
+async def lane(workspace, count, command):
     for _ in range(count):
-        result = await workspace.execute_command("true")
+        result = await workspace.execute_command(command, timeout=120.0)
         assert result.exit_code == 0, result
 
 
-async def main(url, workspaces, each, at_once):
+async def main(url, workspaces, each, at_once, command=None):
     began, cpu = time.monotonic(), time.process_time()
     made = [
-        AsyncRemoteWorkspace(host=f"{url}/w{number}", working_dir="/tmp")
+        AsyncRemoteWorkspace(
+            host=url if command else f"{url}/w{number}", api_key="key" if command else None, working_dir="/tmp"
+        )
         for number in range(workspaces)
     ]
     await asyncio.gather(
-        *(lane(workspace, each // at_once) for workspace in made for _ in range(at_once))
+        *(
+            lane(workspace, each // at_once, command or "true")
+            for workspace in made
+            for _ in range(at_once)
+        )
     )
     return {
         "done": workspaces * (each // at_once) * at_once,
@@ -38,4 +45,4 @@ async def main(url, workspaces, each, at_once):
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(main(sys.argv[1], *map(int, sys.argv[2:5])))))
+    print(json.dumps(asyncio.run(main(sys.argv[1], *map(int, sys.argv[2:5]), *sys.argv[5:]))))

@@ -1,15 +1,15 @@
 //! An agent server that answers at once: a command has ended when its start is answered. It costs little more than the
-//! sockets, so that what is measured is who asks.
+//! sockets, so that what is measured is who asks. Where its answers are delayed, a command writes when it ended, in nanoseconds.
 //!
 //! Each workspace has a path prefix of its own, below which it finds the commands that were started there.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
     io::Write as _,
     rc::Rc,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf as _, BytesMut};
@@ -18,9 +18,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpListener,
 };
-use tokio_rustls::TlsAcceptor;
-
-use crate::certificate::Certificate;
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 /// How many commands of a workspace are known.
 const KNOWN: usize = 256;
@@ -28,8 +26,9 @@ const KNOWN: usize = 256;
 /// The most bytes of a request.
 const LONGEST: usize = 1 << 20;
 
-/// Serves on a free port, which it prints, until its standard input ends.
-pub(crate) fn serve(tls: Option<Certificate>, delay: Duration) -> std::io::Result<()> {
+/// Serves on a free port, which it prints, until its standard input ends. For each byte that comes there it prints how many
+/// requests it has answered.
+pub(crate) fn serve(tls: Option<ServerConfig>, delay: Duration) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let socket = tokio::net::TcpSocket::new_v4()?;
@@ -37,18 +36,25 @@ pub(crate) fn serve(tls: Option<Certificate>, delay: Duration) -> std::io::Resul
         socket.bind(([127, 0, 0, 1], 0).into())?;
         let listener = socket.listen(8192)?;
         println!("{}", listener.local_addr()?.port());
-        let acceptor = tls.map(|certificate| TlsAcceptor::from(Arc::new(certificate.server())));
-        let mut ended = tokio::io::stdin();
+        let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+        let state = Rc::new(State::new(!delay.is_zero()));
         tokio::select! {
-            () = accept(listener, acceptor, delay) => {}
-            _ = ended.read_u8() => {}
+            () = accept(listener, acceptor, delay, Rc::clone(&state)) => {}
+            () = tell(&state) => {}
         }
         Ok(())
     })
 }
 
-async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, delay: Duration) {
-    let state = Rc::new(State::default());
+/// Answers what is asked on standard input, to its end.
+async fn tell(state: &State) {
+    let mut asked = tokio::io::stdin();
+    while asked.read_u8().await.is_ok() {
+        println!("{}", state.requests.get());
+    }
+}
+
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, delay: Duration, state: Rc<State>) {
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
         let (state, acceptor) = (Rc::clone(&state), acceptor.clone());
@@ -68,9 +74,13 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, delay: Dur
 type Started = VecDeque<(Timestamp, String)>;
 
 /// The commands of each workspace, by its prefix.
-#[derive(Default)]
 struct State {
+    began: Instant,
     workspaces: RefCell<HashMap<Box<str>, Started>>,
+    /// How many requests were answered.
+    requests: Cell<u64>,
+    /// Whether commands write when they ended.
+    tells_time: bool,
 }
 
 /// Answers what comes over a connection, to its end.
@@ -109,7 +119,12 @@ fn whole(bytes: &[u8]) -> Option<(usize, usize)> {
 }
 
 impl State {
+    fn new(tells_time: bool) -> Self {
+        Self { began: Instant::now(), workspaces: RefCell::default(), requests: Cell::new(0), tells_time }
+    }
+
     fn respond(&self, head: &str, _body: &[u8], answers: &mut Vec<u8>) {
+        self.requests.set(self.requests.get() + 1);
         let target = head.split(' ').nth(1).unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let json = if let Some(prefix) = path.strip_suffix("/api/bash/start_bash_command") {
@@ -117,7 +132,9 @@ impl State {
         } else if let Some(prefix) = path.strip_suffix("/api/bash/bash_events/search") {
             self.search(prefix, query)
         } else if path.ends_with("/server_info") {
-            r#"{"uptime":1000.0,"idle_time":0.0,"title":"stub","version":"1.58.0"}"#.to_owned()
+            // One that stood still would be that of a server which has just taken the place of another.
+            let uptime = 1000.0 + self.began.elapsed().as_secs_f64();
+            format!(r#"{{"uptime":{uptime},"idle_time":0.0,"title":"stub","version":"1.58.0"}}"#)
         } else {
             r#"{"status":"ok"}"#.to_owned()
         };
@@ -156,15 +173,17 @@ impl State {
             .filter(|(_, id)| wanted.as_ref().is_none_or(|wanted| wanted == id))
             .filter(|(time, _)| since.is_none_or(|since| *time >= since))
             .skip_while(|(_, id)| page.is_some_and(|page| page != id));
-        let items: Vec<String> = found.by_ref().take(most).map(|(time, id)| last_event(*time, id)).collect();
+        let items: Vec<String> =
+            found.by_ref().take(most).map(|(time, id)| last_event(*time, id, self.tells_time)).collect();
         let next = found.next().map_or_else(|| "null".to_owned(), |(_, id)| format!("\"{id}\""));
         format!(r#"{{"items":[{}],"next_page_id":{next}}}"#, items.join(","))
     }
 }
 
 /// The event that says that a command has ended. It has the command's id, so that it names the page that begins with it.
-fn last_event(time: Timestamp, id: &str) -> String {
+fn last_event(time: Timestamp, id: &str, tells_time: bool) -> String {
+    let stdout = if tells_time { time.as_nanosecond().to_string() } else { String::new() };
     format!(
-        r#"{{"id":"{id}","timestamp":"{time:.6}","command_id":"{id}","order":0,"exit_code":0,"stdout":"","stderr":"","kind":"BashOutput"}}"#
+        r#"{{"id":"{id}","timestamp":"{time:.6}","command_id":"{id}","order":0,"exit_code":0,"stdout":"{stdout}","stderr":"","kind":"BashOutput"}}"#
     )
 }

@@ -32,3 +32,5 @@ pub use exit::{
 };
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use jobs::read_lines as read_job_lines;
+#[cfg(any(test, feature = "hot-paths"))]
+pub(crate) use output::JsonLineWriter;

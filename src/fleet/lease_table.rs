@@ -275,6 +275,27 @@ impl LeaseTable {
     }
 }
 
+/// A table of free workspaces, for those who measure it.
+#[cfg(all(feature = "cli", any(test, feature = "hot-paths")))]
+pub(crate) struct LeaseLookups(LeaseTable);
+
+#[cfg(all(feature = "cli", any(test, feature = "hot-paths")))]
+impl LeaseLookups {
+    pub(crate) fn new(workspaces: impl Iterator<Item = (String, BTreeMap<String, String>)>) -> Self {
+        let mut table = LeaseTable::default();
+        for (name, labels) in workspaces {
+            table.add(&name, labels);
+        }
+        Self(table)
+    }
+
+    /// Whether one was free. It is given back at once.
+    pub(crate) fn take_and_release(&mut self, selector: &Selector) -> bool {
+        let Asked::Granted { name, token } = self.0.ask(selector) else { return false };
+        self.0.release(&name, token).is_none() && self.0.has(&name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -21,6 +21,8 @@ pub use event::{
 };
 pub use label::{InvalidLabel, LabelCondition, LabelFilter};
 pub(crate) use lease::{Acquire, LeaseGuard, Restore};
+#[cfg(all(feature = "cli", any(test, feature = "hot-paths")))]
+pub(crate) use lease_table::LeaseLookups;
 pub use open_files::{FILES_PER_TARGET, fanout_for_open_files, raise_open_file_limit};
 pub use outcome::Outcome;
 pub use pattern::{InvalidPattern, MOST_NAMES, NamePattern, split_list};

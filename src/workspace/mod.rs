@@ -56,3 +56,5 @@ pub use stream::OutputStream;
 pub(crate) use supervision::{CommandEnd, Exit, Guarded, Limits, Restarts};
 #[cfg(test)]
 pub(crate) use supervision::{Faults, Inject, PanicInHandler, PanicInStep};
+#[cfg(all(feature = "cli", any(test, feature = "hot-paths")))]
+pub(crate) use watch::settle;

@@ -6,6 +6,7 @@ mod fleet_run;
 mod idle;
 mod lag;
 mod output;
+mod requests;
 mod startup;
 mod transfers;
 mod wide_area;
@@ -14,13 +15,14 @@ use crate::{process::Result, report::Report};
 
 type Scenario = fn(&mut Report) -> Result<()>;
 
-const ALL: [(&str, Scenario); 11] = [
+const ALL: [(&str, Scenario); 12] = [
     ("one-workspace", commands::one_workspace),
     ("thousand-workspaces", commands::thousand_workspaces),
     ("cost-at-scale", commands::cost_at_scale),
     ("fleet-run", fleet_run::ten_thousand),
     ("idle-workspaces", idle::memory),
     ("completion-lag", lag::completion),
+    ("requests", requests::one_minute),
     ("transfers", transfers::one_gib),
     ("agent-server", agent::beside_the_real_one),
     ("wide-area", wide_area::tls_with_delay),

@@ -5,7 +5,11 @@ mod fleet;
 mod hyper;
 mod idle;
 mod lag;
+mod long;
 mod output;
+mod wide_area;
+
+use std::time::Duration;
 
 use crate::process::{Result, Sample};
 
@@ -23,6 +27,11 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Result<Sample> {
         ("true", [url, each]) => fleet::on_agent(url, each.parse()?),
         ("idle", [url, workspaces]) => idle::run(url, workspaces.parse()?),
         ("lag", [url, push, duration, commands]) => lag::run(url, push.parse()?, duration.parse()?, commands.parse()?),
+        ("long", [url, push, seconds]) => long::run(url, push.parse()?, seconds.parse()?),
+        ("wide-area", [url, workspaces, each, pause, authority]) => {
+            let pause = Duration::from_millis(pause.parse()?);
+            wide_area::run(url, workspaces.parse()?, each.parse()?, pause, authority.as_ref())
+        }
         ("output", [url, bytes, how]) => output::run(url, bytes.parse()?, how),
         _ => Err(format!("there is no contender {name} with {} arguments", arguments.len()).into()),
     }

@@ -240,6 +240,23 @@ impl<W: Write> Sink for JsonLines<W> {
     }
 }
 
+/// Writes lines into the same memory, for those who measure it.
+#[cfg(any(test, feature = "hot-paths"))]
+pub(crate) struct JsonLineWriter(JsonLines<Vec<u8>>);
+
+#[cfg(any(test, feature = "hot-paths"))]
+impl JsonLineWriter {
+    pub(crate) fn new(spec: &crate::RunSpec) -> Self {
+        Self(JsonLines::new(Vec::new(), Arc::new(Commands::of_run(spec))))
+    }
+
+    /// Returns how long the line is.
+    pub(crate) fn write(&mut self, event: &RunEvent) -> usize {
+        self.0.out.clear();
+        self.0.event(event, 0).map_or(0, |()| self.0.out.len())
+    }
+}
+
 /// The fields of a result, or of none where something of this kind gave none.
 fn fields(found: Option<&TargetValue>, kind: Kind) -> Fields<'_> {
     match found {

@@ -33,6 +33,8 @@ use std::{
 };
 
 pub(super) use commands::Commands;
+#[cfg(any(test, feature = "hot-paths"))]
+pub(crate) use json::JsonLineWriter;
 pub(super) use progress::{Progress, Watch};
 pub(super) use relay::{Outlet, Relay, Unwritten};
 pub(super) use resume::Resume;

@@ -90,7 +90,7 @@ impl Prepared {
     ) -> Result<Self, Failure> {
         check(&command)?;
         // The length of the text is known before the private folder is made, but for the folder's name.
-        check_length(core, &text(core, &command, "", CommandHead::new(EventId::random())))?;
+        check_length(core, &text(core, &command, "", CommandHead::new(EventId::nil())))?;
         let ids = ProcessIds::new(command.process_id.unwrap_or_else(EventId::random));
         let mut prepared = Self { command, folder: None, ids, called_off };
         if !prepared.command.resume {
