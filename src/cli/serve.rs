@@ -84,6 +84,7 @@ fn config(args: ServeArgs) -> Result<ServiceConfig, CliError> {
     config.max_connections = args.max_connections;
     config.limits.commands = args.max_commands;
     config.limits.runs = args.max_runs;
+    config.limits.log = args.max_log as u64;
     config.retention.age = args.retention_age;
     config.retention.bytes = args.retention_bytes as u64;
     config.drain_delay = args.drain_delay.unwrap_or_default();

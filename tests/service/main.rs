@@ -3,6 +3,7 @@
 mod browser;
 mod client;
 mod dashboard;
+mod disk;
 mod durable;
 mod follower;
 mod gateway;

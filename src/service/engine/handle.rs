@@ -35,6 +35,8 @@ pub(crate) struct CommandHandle {
     pub(super) workspace: Workspace,
     /// Whether it is to be stopped as soon as it has started.
     pub(super) stop_when_started: AtomicBool,
+    /// Whether some of its output was left out of its log.
+    cut: AtomicBool,
     /// Cancelled when a command of an earlier process was found on its workspace, or was not.
     pub(super) taken_up: CancellationToken,
     /// Its place among those that may run at once; those of an earlier process may be more.
@@ -54,6 +56,7 @@ impl CommandHandle {
             changing: Mutex::new(()),
             log,
             workspace,
+            cut: AtomicBool::new(false),
             taken_up: CancellationToken::new(),
             _place: place,
         }
@@ -77,6 +80,11 @@ impl CommandHandle {
         &self.log
     }
 
+    /// Whether some of its output was left out of its log, which was full.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
+    }
+
     pub(super) fn is_to_be_stopped(&self) -> bool {
         self.stop_when_started.load(Ordering::SeqCst)
     }
@@ -94,11 +102,32 @@ impl Engine {
         let _one = handle.changing.lock().await;
         let mut record = CommandRecord::clone(&handle.record());
         change(&mut record);
-        let what = || self.store.commit([with, &[Table::Commands.put(record.id, &record)]].concat());
+        let put = Table::Commands.put(record.id, &record);
+        let bytes = put.size() + handle.log.end();
+        let is_end = record.state == CommandState::Finished;
+        let what = async || {
+            if is_end {
+                self.sync(&handle.log).await?;
+            }
+            self.store.commit([with, &[put.clone()]].concat()).await
+        };
         if self.until_stored("the record of a command", what).await {
+            if is_end {
+                self.kept.add(bytes);
+            }
             let record = Arc::new(record);
             self.events.command(&record);
             handle.record.send_replace(record);
+        }
+    }
+
+    /// Adds output to the log of a command, for as long as there is room in it. So the log has the beginning of what the
+    /// command wrote, which the next service goes on from.
+    pub(super) async fn append_output(&self, handle: &CommandHandle, kind: FrameKind, payload: Bytes) {
+        if handle.log.end() < self.limits.log {
+            self.append(&handle.log, kind, payload).await;
+        } else if !handle.cut.swap(true, Ordering::SeqCst) {
+            self.append(&handle.log, FrameKind::Cut, Bytes::new()).await;
         }
     }
 
@@ -106,6 +135,13 @@ impl Engine {
     /// service when this one ends meanwhile.
     pub(super) async fn append(&self, log: &Log, kind: FrameKind, payload: Bytes) -> bool {
         self.until_stored("a log", || std::future::ready(log.append(kind, payload.clone()).map_err(failed))).await
+    }
+
+    /// Brings a log to the disk, before it is written down that nothing more comes: many at once, and without holding up others.
+    pub(super) async fn sync(&self, log: &Arc<Log>) -> Result<(), StoreError> {
+        let log = Arc::clone(log);
+        let synced = self.runtime.spawn_blocking(move || log.sync()).await;
+        synced.map_err(|error| StoreError::Database(error.to_string()))?.map_err(failed)
     }
 
     /// Repeats something until the store has taken it or the service ends. Returns whether it has.

@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -233,6 +234,7 @@ impl Engine {
             let _ = self.fleet.remove(&request.name).await;
             return Err(error.into());
         }
+        lock(&self.left_aside).remove(&request.name);
         Ok(workspace)
     }
 
@@ -292,16 +294,30 @@ impl Engine {
     /// Removes a workspace, and stops its commands or lets them run on.
     pub(crate) async fn remove_workspace(&self, name: &str, on_remove: OnRemove) -> Result<(), EngineError> {
         let _one = self.changing.lock().await;
-        self.workspace(name).await?;
+        let is_aside = lock(&self.left_aside).contains_key(name);
+        if !is_aside {
+            self.workspace(name).await?;
+        }
         lock(&self.moved).remove(name);
         self.store.commit(vec![Change::Remove(Table::Workspaces, name.to_owned())]).await?;
+        if is_aside {
+            lock(&self.left_aside).remove(name);
+            return Ok(());
+        }
         Ok(self.fleet.remove_with(name, on_remove).await?)
     }
 
     /// The workspace of this name.
     pub(crate) async fn workspace(&self, name: &str) -> Result<Workspace, EngineError> {
-        let found = self.fleet.workspace(name).await;
-        found.ok_or_else(|| EngineError::NotFound { what: "workspace", name: name.to_owned() })
+        if let Some(found) = self.fleet.workspace(name).await {
+            return Ok(found);
+        }
+        match lock(&self.left_aside).get(name) {
+            None => Err(EngineError::NotFound { what: "workspace", name: name.to_owned() }),
+            Some(reason) => Err(EngineError::Conflict(format!(
+                "the workspace {name} was left aside when the service was started: {reason}; add it again, or delete it"
+            ))),
+        }
     }
 
     /// The workspaces that a selector picks.
@@ -320,6 +336,7 @@ impl Engine {
 
     /// Everything that is known of a workspace.
     pub(crate) async fn workspace_detail(&self, name: &str) -> Result<WorkspaceDetail, EngineError> {
+        self.workspace(name).await?;
         let found = self.workspaces(Selector::names([name])).await.into_iter().next();
         let mut view = found.ok_or_else(|| EngineError::NotFound { what: "workspace", name: name.to_owned() })?;
         let snapshot = self.snapshot(name).await?;
@@ -347,10 +364,10 @@ impl Engine {
         loop {
             let page = self.store.list(Table::Workspaces, from.as_deref(), Order::Ascending, PAGE)?;
             for (name, bytes) in &page {
-                let record: WorkspaceRecord = Table::Workspaces.read(name, bytes)?;
-                let request = self.unseal(name, record)?;
-                if let Err(error) = self.fleet.add(request.config()?).await {
-                    log::warn!("the stored workspace {name} is left aside: {error}");
+                if let Err(error) = self.restore_workspace(name, bytes).await {
+                    // One that cannot be used is no reason to leave all others.
+                    log::error!("the stored workspace {name} is left aside: {error}");
+                    lock(&self.left_aside).insert(name.clone(), error.to_string());
                 }
             }
             match page.into_iter().next_back() {
@@ -358,6 +375,18 @@ impl Engine {
                 None => return Ok(()),
             }
         }
+    }
+
+    async fn restore_workspace(&self, name: &str, bytes: &Bytes) -> Result<(), EngineError> {
+        let record: WorkspaceRecord = Table::Workspaces.read(name, bytes)?;
+        let request = self.unseal(name, record)?;
+        self.fleet.add(request.config()?).await?;
+        Ok(())
+    }
+
+    /// How many stored workspaces cannot be used.
+    pub(crate) fn left_aside(&self) -> usize {
+        lock(&self.left_aside).len()
     }
 
     fn unseal(&self, name: &str, record: WorkspaceRecord) -> Result<WorkspaceRequest, StoreError> {
