@@ -11,6 +11,7 @@ mod http;
 mod idempotency;
 mod operations;
 mod readers;
+mod records;
 mod remote;
 mod rest;
 mod runs;
