@@ -111,7 +111,7 @@ impl Hand {
         let resting =
             lock(&self.failing).as_ref().filter(|(_, tried)| tried.elapsed() < REST).map(|(why, _)| why.clone());
         let written = match resting {
-            Some(reason) => Err(StoreError::Unwritable(reason)),
+            Some(reason) => Err(reason),
             None => {
                 let written = self.try_to_write(&batch);
                 self.note(&written);
@@ -120,7 +120,7 @@ impl Hand {
         };
         let answers: Vec<Result<Option<Bytes>, StoreError>> = match written {
             Ok(present) => present.into_iter().map(Ok).collect(),
-            Err(error) => batch.iter().map(|_| Err(StoreError::Unwritable(error.to_string()))).collect(),
+            Err(error) => batch.iter().map(|_| Err(StoreError::Unwritable(error.clone()))).collect(),
         };
         for (set, answer) in batch.into_iter().zip(answers) {
             // Who has gone meanwhile needs no answer.
@@ -128,7 +128,7 @@ impl Hand {
         }
     }
 
-    fn try_to_write(&self, batch: &[Set]) -> Result<Vec<Option<Bytes>>, StoreError> {
+    fn try_to_write(&self, batch: &[Set]) -> Result<Vec<Option<Bytes>>, String> {
         let first = match self.records.write(batch) {
             Ok(present) => return Ok(present),
             Err(error) => error,
@@ -138,20 +138,21 @@ impl Hand {
             // So that what is there can be read, where that is possible.
             let _ = self.records.reopen();
             // The second may say no more than that there was a first.
-            StoreError::Database(format!("{first}; and when it was opened again: {again}"))
+            format!("{first}; and when it was opened again: {again}")
         })
     }
 
-    fn note<T>(&self, done: &Result<T, StoreError>) {
+    fn note<T>(&self, done: &Result<T, impl ToString>) {
         let mut failing = lock(&self.failing);
         match done {
             Ok(_) if failing.take().is_some() => log::warn!("records can be written again"),
             Ok(_) => {}
             Err(error) => {
+                let reason = error.to_string();
                 if failing.is_none() {
-                    log::error!("no records can be written, which is tried again until they can: {error}");
+                    log::error!("no records can be written, which is tried again until they can: {reason}");
                 }
-                *failing = Some((error.to_string(), Instant::now()));
+                *failing = Some((reason, Instant::now()));
             }
         }
     }
