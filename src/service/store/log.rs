@@ -25,8 +25,7 @@ const TAIL: usize = 64 << 10;
 /// The logs, each a file that only grows. Readers take what is there at their own pace and cost nothing while they do not.
 pub(crate) struct Logs {
     directory: PathBuf,
-    /// Open, to bring the names in it to the disk.
-    names: Arc<File>,
+    names: Arc<Names>,
     /// Those that somebody holds.
     open: Mutex<Open>,
 }
@@ -43,7 +42,7 @@ impl Logs {
     pub(crate) fn open(directory: PathBuf) -> Result<Self, StoreError> {
         let made = fs::create_dir_all(&directory).and_then(|()| File::open(&directory));
         let names = made.map_err(|source| StoreError::File { path: directory.clone(), source })?;
-        Ok(Self { directory, names: Arc::new(names), open: Mutex::default() })
+        Ok(Self { directory, names: Arc::new(Names::new(names)), open: Mutex::default() })
     }
 
     /// The log of this id, to write to; it is made where there is none. What was cut off in the middle of a frame is removed.
@@ -119,11 +118,37 @@ impl Logs {
     }
 }
 
+/// The names of logs in their directory, which is brought to the disk once for all that were made before that.
+struct Names {
+    directory: File,
+    /// How often that was begun.
+    begun: AtomicU64,
+    /// The number of the last time that it was done.
+    done: Mutex<u64>,
+}
+
+impl Names {
+    fn new(directory: File) -> Self {
+        Self { directory, begun: AtomicU64::new(0), done: Mutex::new(0) }
+    }
+
+    /// Brings a name to the disk that was made when this had begun so often.
+    fn sync(&self, made: u64) -> io::Result<()> {
+        let mut done = lock(&self.done);
+        if *done <= made {
+            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            self.directory.sync_all()?;
+            *done = number;
+        }
+        Ok(())
+    }
+}
+
 /// A log that somebody writes or reads.
 pub(crate) struct Log {
     file: File,
-    /// The directory that it is in, if it is written to.
-    names: Option<Arc<File>>,
+    /// The directory that it is in, and how often that had been brought to the disk when this was made; of one that is written to.
+    name: Option<(Arc<Names>, u64)>,
     /// How much of it outlives the machine.
     synced: AtomicU64,
     tail: Mutex<Tail>,
@@ -145,14 +170,15 @@ struct Tail {
 }
 
 impl Log {
-    fn writable(path: &Path, names: Arc<File>) -> io::Result<Option<Self>> {
+    fn writable(path: &Path, names: Arc<Names>) -> io::Result<Option<Self>> {
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).mode(0o600).open(path)?;
         let (length, whole) = (file.metadata()?.len(), whole_frames(&file)?);
         if whole < length {
             file.set_len(whole)?;
         }
-        Ok(Some(Self::new(file, Some(names), End { at: whole, is_final: false })))
+        let begun = names.begun.load(Ordering::SeqCst);
+        Ok(Some(Self::new(file, Some((names, begun)), End { at: whole, is_final: false })))
     }
 
     fn readable(path: &Path) -> io::Result<Self> {
@@ -161,8 +187,8 @@ impl Log {
         Ok(Self::new(file, None, End { at, is_final: true }))
     }
 
-    fn new(file: File, names: Option<Arc<File>>, end: End) -> Self {
-        Self { file, names, synced: AtomicU64::new(0), tail: Mutex::default(), end: watch::Sender::new(end) }
+    fn new(file: File, name: Option<(Arc<Names>, u64)>, end: End) -> Self {
+        Self { file, name, synced: AtomicU64::new(0), tail: Mutex::default(), end: watch::Sender::new(end) }
     }
 
     /// Adds a frame, and returns where the log ends now. It outlives the process when this returns.
@@ -192,8 +218,8 @@ impl Log {
             return Ok(());
         }
         self.file.sync_data()?;
-        if let Some(names) = &self.names {
-            names.sync_all()?;
+        if let Some((names, made)) = &self.name {
+            names.sync(*made)?;
         }
         self.synced.fetch_max(end, Ordering::SeqCst);
         Ok(())
@@ -380,6 +406,26 @@ mod tests {
         log.append(FrameKind::Stdout, Bytes::from_static(b"three")).unwrap();
         let frames = log.read(0, usize::MAX).unwrap();
         assert_eq!((frames.len(), frames[3].payload.as_ref()), (4, b"three".as_slice()));
+    }
+
+    #[test]
+    fn names_are_brought_to_the_disk_once_for_all_that_were_made_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = Logs::open(directory.path().to_owned()).unwrap();
+        let log = || {
+            let log = logs.writable(EventId::random()).unwrap();
+            log.append(FrameKind::Stdout, Bytes::from_static(b"one")).unwrap();
+            log
+        };
+        let begun = || logs.names.begun.load(Ordering::SeqCst);
+        let (first, second) = (log(), log());
+        first.sync().unwrap();
+        second.sync().unwrap();
+        assert_eq!((begun(), second.synced.load(Ordering::SeqCst)), (1, second.end()));
+        log().sync().unwrap();
+        assert_eq!(begun(), 2, "this one was made later");
+        first.sync().unwrap();
+        assert_eq!(begun(), 2);
     }
 
     #[tokio::test]
