@@ -109,7 +109,7 @@ impl Engine {
             if is_end {
                 self.sync(&handle.log).await?;
             }
-            self.store.commit([with, &[put.clone()]].concat()).await
+            self.store.commit([with, std::slice::from_ref(&put)].concat()).await
         };
         if self.until_stored("the record of a command", what).await {
             if is_end {

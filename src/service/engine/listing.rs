@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn list(store: &FileStore, before: Option<EventId>, most: usize) -> Page<u64> {
-        let even = |row: Row| row.number % 2 == 0;
+        let even = |row: Row| row.number.is_multiple_of(2);
         list_newest(store, Table::Commands, before, most, even, |row: Row| row.number).unwrap()
     }
 

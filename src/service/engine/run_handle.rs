@@ -129,7 +129,7 @@ impl Engine {
             if is_end {
                 self.sync(&run.log).await?;
             }
-            self.store.commit([with, &[put.clone()]].concat()).await
+            self.store.commit([with, std::slice::from_ref(&put)].concat()).await
         };
         if self.until_stored("the record of a run", attempt).await {
             if is_end {
