@@ -38,12 +38,13 @@ pub(super) fn serve(args: ServeArgs) -> Result<u8, CliError> {
     let failed = |error: io::Error| CliError::internal(format!("can not start the service: {error}"));
     // Written at once: whoever reads the first line only may have gone before the second.
     let told = format!("wsfleet serves on {0}\nthe dashboard is at {0}/\n", service.url());
-    io::stdout().write_all(told.as_bytes()).map_err(failed)?;
     let handle = service.handle();
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        // Whoever reads it may tell the service to end at once.
+        io::stdout().write_all(told.as_bytes()).map_err(failed)?;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -84,6 +85,7 @@ fn config(args: ServeArgs) -> Result<ServiceConfig, CliError> {
     config.max_connections = args.max_connections;
     config.limits.commands = args.max_commands;
     config.limits.runs = args.max_runs;
+    config.limits.log = args.max_log as u64;
     config.retention.age = args.retention_age;
     config.retention.bytes = args.retention_bytes as u64;
     config.drain_delay = args.drain_delay.unwrap_or_default();

@@ -26,6 +26,13 @@ impl EventId {
         Self(Uuid::now_v7())
     }
 
+    /// When an id was made that grows with time.
+    #[cfg(feature = "service")]
+    pub(crate) fn made(self) -> Option<jiff::Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        jiff::Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
+    }
+
     /// The id that follows from this one for these words: always the same, and no other id's.
     pub(crate) fn derived(self, words: &[&[u8]]) -> Self {
         let mut hash = ring::digest::Context::new(&ring::digest::SHA256);

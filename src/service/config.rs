@@ -81,7 +81,7 @@ pub struct InvalidKeys {
 pub struct Retention {
     /// From their end on. Default: 7 days.
     pub age: Duration,
-    /// How many bytes of output and events of all of them together. Default: 10 GiB.
+    /// How many bytes of records, output and events of all of them together. Default: 10 GiB.
     pub bytes: u64,
 }
 
@@ -91,7 +91,7 @@ impl Default for Retention {
     }
 }
 
-/// How much may go on at once in a service. More is refused.
+/// How much may go on at once in a service, and how much each may write. More is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -99,11 +99,14 @@ pub struct Limits {
     pub commands: usize,
     /// Runs that have not ended. Default: 256.
     pub runs: usize,
+    /// Bytes in the log of a command or run, and the piece that goes beyond it: what commands write after that is left out, and
+    /// said to be. Default: 1 GiB.
+    pub log: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { commands: 4096, runs: 256 }
+        Self { commands: 4096, runs: 256, log: 1 << 30 }
     }
 }
 

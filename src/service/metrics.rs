@@ -234,6 +234,10 @@ impl<S: Store> Store for Timed<S> {
         self.timed(self.store.commit_new(table, key, changes))
     }
 
+    fn failing(&self) -> Option<String> {
+        self.store.failing()
+    }
+
     fn get(&self, table: Table, key: &str) -> Result<Option<Bytes>, StoreError> {
         self.store.get(table, key)
     }

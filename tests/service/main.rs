@@ -3,6 +3,7 @@
 mod browser;
 mod client;
 mod dashboard;
+mod disk;
 mod durable;
 mod follower;
 mod gateway;
@@ -11,6 +12,7 @@ mod idempotency;
 mod lookout;
 mod operations;
 mod readers;
+mod records;
 mod remote;
 mod removal;
 mod rest;

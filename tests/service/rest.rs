@@ -321,3 +321,29 @@ fn schemathesis_finds_no_answer_that_is_not_described() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(began.elapsed() < Duration::from_secs(300));
 }
+
+#[actix_rt::test]
+async fn variables_have_a_bound_and_lists_leave_out_what_is_long() {
+    let service = Served::start(&["--local", "1"]);
+    let name = service.get("/v1/workspaces").await["workspaces"][0]["name"].as_str().unwrap().to_owned();
+    let path = format!("/v1/workspaces/{name}/execute");
+    for much in [
+        json!({ "command": "true", "env": { "A": "x".repeat(3_900_000) } }),
+        json!({ "command": "true", "env": { "A": "x".repeat(131_067) } }),
+        json!({ "command": "true", "secret_env": { "A": "x".repeat(131_071) } }),
+        json!({ "command": "true", "cwd": "x".repeat(5000) }),
+    ] {
+        post(&service, &path, &much).await.is_problem(422, "invalid-request");
+    }
+    let long = format!("true {}", "ä".repeat(1000));
+    let done = service.post(&path, &json!({ "command": long, "env": { "A": "x".repeat(100_000) } })).await;
+    assert_eq!(done["outcome"], "succeeded");
+    let listed = &get(&service, "/v1/commands").await.json()["commands"][0];
+    assert_eq!(listed["command"]["env"], json!({}));
+    for text in [&listed["command"]["command"], &listed["result"]["command"]] {
+        assert_eq!(text.as_str().unwrap(), long.chars().take(300).collect::<String>());
+    }
+    let whole = get(&service, &format!("/v1/commands/{}", done["id"].as_str().unwrap())).await.json();
+    assert_eq!(whole["command"]["command"], long.as_str());
+    assert_eq!(whole["command"]["env"]["A"].as_str().unwrap().len(), 100_000);
+}

@@ -88,6 +88,21 @@ impl Served {
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
+    /// Gives another value to one of its arguments, or adds it, for the next start.
+    pub(crate) fn pass(&mut self, name: &str, value: &str) {
+        match self.arguments.iter().position(|argument| argument == name) {
+            Some(index) => value.clone_into(&mut self.arguments[index + 1]),
+            None => self.arguments.extend([name.to_owned(), value.to_owned()]),
+        }
+    }
+
+    /// Tries to start it again, and returns what it says when that fails.
+    pub(crate) fn fails_to_start(&self) -> String {
+        let output = command(self.state.path(), &self.arguments, self.port).output().unwrap();
+        assert!(!output.status.success(), "it starts");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
@@ -118,10 +133,17 @@ impl Served {
     }
 }
 
-fn begin(state: &Path, arguments: &[String], port: u16) -> (Child, u16) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wsfleet"));
+fn command(state: &Path, arguments: &[String], port: u16) -> Command {
+    // A file that may not grow is an error to the service, and not its end.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_wsfleet")]);
     command.args(["serve", "--state-dir"]).arg(state).args(["--port", &port.to_string()]).args(arguments);
-    let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    command.stdin(Stdio::null());
+    command
+}
+
+fn begin(state: &Path, arguments: &[String], port: u16) -> (Child, u16) {
+    let mut process = command(state, arguments, port).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let port = line.trim().trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse().ok());

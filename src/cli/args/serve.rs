@@ -35,7 +35,16 @@ pub(in crate::cli) struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_duration)]
     pub(in crate::cli) retention_age: Duration,
 
-    /// How many bytes of output and events are kept, with K, M or G; the oldest that have ended are removed first
+    /// How many bytes of the log of a command or run are kept, with K, M or G; what is written after that is left out
+    ///
+    /// The command runs on, and its result says `truncated`. Of a run it is output that is left out; how its targets end is not.
+    #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = parse_size, help_heading = LIMITS)]
+    pub(in crate::cli) max_log: usize,
+
+    /// How many bytes of commands and runs are kept, with K, M or G; the oldest that have ended are removed first
+    ///
+    /// Their records, output and events are counted. Space in the file of the records is used again, and given back at the next
+    /// start where much of it is empty.
     #[arg(long, value_name = "BYTES", default_value = "10G", value_parser = parse_size)]
     pub(in crate::cli) retention_bytes: usize,
 

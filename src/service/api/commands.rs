@@ -9,11 +9,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Routes, id};
+use super::{Routes, id, shorten};
 use crate::{
     CommandResult, Outcome, OutputStream, WorkspaceError,
     messages::{ExecuteCommand, HoldUntil, OnDrop, Stdin},
-    protocol::EventId,
+    protocol::{EventId, MAX_COMMAND_BYTES},
     service::{
         engine::{Claim, CommandFilter, EngineError, OutputPage, StartRequest, command_location},
         http::{Authorized, Json, Params, Problem, Writer, follow_log},
@@ -44,8 +44,14 @@ const MOST_OUTPUT: usize = 64 << 20;
 /// How much output is read at once.
 const PIECE: usize = 64 << 10;
 
-/// The longest command, which is what the system takes.
-const LONGEST_COMMAND: usize = 131_071;
+/// The longest text that the system takes, which is that of a command with the variables before it.
+const LONGEST_TEXT: usize = MAX_COMMAND_BYTES;
+
+/// The most bytes of secret variables, names and values together: the system takes about two MiB of all variables.
+const MOST_SECRETS: usize = 1 << 20;
+
+/// The longest path that the system takes.
+const LONGEST_PATH: usize = 4096;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -63,14 +69,16 @@ struct CommandRequest {
     #[serde(default = "default_timeout")]
     #[schema(minimum = 0)]
     timeout_ms: Option<u64>,
-    /// Variables of its environment, put before the command in clear text. They are told again.
+    /// Variables of its environment, put before the command in clear text: 131,071 bytes with it. They are told again, but
+    /// not in lists.
     #[serde(default)]
     env: BTreeMap<String, String>,
-    /// Variables that appear neither in the command's text nor in a log, and are never told again.
+    /// Variables that appear neither in the command's text nor in a log, and are never told again. Each has 131,071 bytes at
+    /// most, all have a MiB.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, String>, write_only)]
     secret_env: BTreeMap<String, SecretString>,
-    /// What it reads from its standard input, as text. It is never told again.
+    /// What it reads from its standard input, as text: whatever fits into a body of 4 MiB. It is never told again.
     #[serde(default)]
     #[schema(value_type = Option<String>, write_only)]
     stdin: Option<SecretString>,
@@ -103,6 +111,33 @@ impl CommandRequest {
         asked.min(MOST_OUTPUT)
     }
 
+    /// What the system would not take is neither kept nor sent.
+    fn check_lengths(&self) -> Result<(), Problem> {
+        if self.command.len() > LONGEST_TEXT {
+            return Err(Problem::invalid(format!(
+                "a command has {LONGEST_TEXT} bytes at most: upload a script and run that"
+            )));
+        }
+        let env: usize = self.env.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if self.command.len() + env > LONGEST_TEXT {
+            return Err(Problem::invalid(format!(
+                "a command has {LONGEST_TEXT} bytes at most with the variables in `env`, which are put before it, and these \
+                 have {env}: give large ones as `stdin`, or upload a file"
+            )));
+        }
+        let sizes = || self.secret_env.iter().map(|(name, value)| name.len() + value.expose_secret().len());
+        if sizes().any(|size| size > LONGEST_TEXT) || sizes().sum::<usize>() > MOST_SECRETS {
+            return Err(Problem::invalid(format!(
+                "a variable in `secret_env` has {LONGEST_TEXT} bytes at most, and all together have {MOST_SECRETS}: give \
+                 larger ones as `stdin`, or upload a file"
+            )));
+        }
+        if self.cwd.as_ref().is_some_and(|cwd| cwd.len() > LONGEST_PATH) {
+            return Err(Problem::invalid(format!("a directory's path has {LONGEST_PATH} bytes at most")));
+        }
+        Ok(())
+    }
+
     /// The command, or what is wrong with it: told now, and not when it is its turn.
     fn command(self) -> Result<ExecuteCommand, Problem> {
         let _ = self.on_drop;
@@ -111,11 +146,7 @@ impl CommandRequest {
         if has_nul(&self.command) || self.cwd.as_deref().is_some_and(has_nul) {
             return Err(Problem::invalid("neither a command nor a directory has a NUL character in it"));
         }
-        if self.command.len() > LONGEST_COMMAND {
-            return Err(Problem::invalid(format!(
-                "a command has {LONGEST_COMMAND} bytes at most: upload a script and run that"
-            )));
-        }
+        self.check_lengths()?;
         if !self.env.keys().chain(self.secret_env.keys()).all(|name| is_variable(name)) {
             return Err(Problem::invalid(
                 "a variable is named with letters, digits and _, and does not begin with a digit",
@@ -206,6 +237,20 @@ impl From<&CommandRecord> for CommandView {
     }
 }
 
+impl CommandView {
+    /// As it is told of in a list: without its variables, and with the beginnings of long texts.
+    fn in_list(record: &CommandRecord) -> Self {
+        let mut view = Self::from(record);
+        view.command.env.clear();
+        shorten(&mut view.command.command);
+        view.command.cwd.as_mut().map(shorten);
+        if let Some(result) = &mut view.result {
+            shorten(&mut result.command);
+        }
+        view
+    }
+}
+
 /// A command with what it has written.
 #[derive(Serialize, ToSchema)]
 struct Executed {
@@ -215,18 +260,19 @@ struct Executed {
     stdout: String,
     /// Its standard error.
     stderr: String,
-    /// How many bytes it has written to its standard output.
+    /// How many bytes of its standard output are kept.
     stdout_bytes: u64,
-    /// How many bytes it has written to its standard error.
+    /// How many bytes of its standard error are kept.
     stderr_bytes: u64,
-    /// Whether some of it is left out here, out of the middle.
+    /// Whether some of it is left out here: out of the middle, or at the end, where the command's log is full.
     truncated: bool,
 }
 
 /// A part of the list of commands.
 #[derive(Serialize, ToSchema)]
 struct CommandList {
-    /// The commands, the newest first. They may be fewer than were asked for although more come.
+    /// The commands, the newest first, without `env` and with 300 characters of their text at most; a single one is told of
+    /// with all of it. They may be fewer than were asked for although more come.
     commands: Vec<CommandView>,
     /// Where the list goes on; null at its end.
     #[schema(value_type = Option<String>)]
@@ -357,9 +403,8 @@ async fn list(_: Authorized, request: HttpRequest, shared: web::Data<Shared>) ->
     let cursor = params.read::<EventId>("cursor")?;
     let limit = params.number("limit", 1..=1000, 100)? as usize;
     params.end()?;
-    let page = shared.engine.list_commands(filter, cursor, limit).await?;
-    let commands = page.items.iter().map(|record| CommandView::from(&**record)).collect();
-    Ok(HttpResponse::Ok().json(CommandList { commands, next_cursor: page.next }))
+    let page = shared.engine.list_commands(filter, cursor, limit, CommandView::in_list).await?;
+    Ok(HttpResponse::Ok().json(CommandList { commands: page.items, next_cursor: page.next }))
 }
 
 /// Tells how a command does
@@ -468,7 +513,7 @@ async fn text(
 
 /// Follows a command as server-sent events
 ///
-/// `stdout` and `stderr` have a piece of output as a JSON text, `end` has the command as it is told elsewhere. The id of an
+/// `stdout` and `stderr` have a piece of output as a JSON text, `truncated` says that the log is full and the rest left out, `end` has the command as it is told elsewhere. The id of an
 /// event is the position behind it: a reader that comes back with `Last-Event-ID` misses nothing.
 #[utoipa::path(get, path = "/v1/commands/{id}/events", tag = "commands", params(
     ("id" = String, Path, description = "The command's id"),

@@ -72,7 +72,7 @@ struct LeaseList {
     example = json!({"selector": {"labels": {"tier": "gpu"}}, "wait_ms": 30_000, "ttl_ms": 60_000})),
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, description = "The same key never takes a second one, for 24 hours")),
     responses((status = 201, body = LeaseView, headers(("Location" = String, description = "Its path"))),
-        (status = 409, description = "None became free in time", body = crate::service::http::Problem)))]
+        (status = 409, description = "None became free in time, or the lease that was acquired with this key has ended", body = crate::service::http::Problem)))]
 async fn acquire(
     Writer(caller): Writer,
     request: HttpRequest,

@@ -32,14 +32,23 @@ pub(super) async fn health() -> HttpResponse {
 
 /// Whether requests may be sent
 ///
-/// Not while what was there before is being taken up again, and not once the service was told to end.
+/// Not while what was there before is being taken up again, not while nothing can be written to the store, and not once the
+/// service was told to end.
 #[utoipa::path(get, path = "/ready", tag = "operations", security(()),
     responses((status = 200, description = "They may", body = String, content_type = "text/plain")))]
 async fn ready(shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
     if shared.draining.is_cancelled() {
         return Err(shared.ends());
     }
-    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready"))
+    if shared.engine.store.failing().is_some() {
+        let detail = "nothing can be written to the store, as when the disk is full: the service's log says why";
+        return Err(Problem::new(ProblemKind::Unavailable, detail));
+    }
+    let text = match shared.engine.left_aside() {
+        0 => "ready".to_owned(),
+        count => format!("ready, but for {count} of the stored workspaces, left aside: the service's log says why"),
+    };
+    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
 }
 
 /// What is said before there is anything to be asked.

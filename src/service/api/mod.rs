@@ -51,3 +51,13 @@ pub(super) fn configure_starting(config: &mut web::ServiceConfig) {
 fn id(text: &str) -> Result<EventId, Problem> {
     text.parse().map_err(|error: crate::protocol::InvalidEventId| Problem::invalid(error.to_string()))
 }
+
+/// How many characters of a text are told in a list.
+const LIST_TEXT: usize = 300;
+
+/// Leaves the beginning of a long text.
+fn shorten(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().nth(LIST_TEXT) {
+        text.truncate(end);
+    }
+}

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{Routes, commands::claim, id};
+use super::{Routes, commands::claim, id, shorten};
 use crate::{
     RunSpec,
     fleet::RunSummary,
@@ -109,12 +109,21 @@ impl RunView {
             spec: None,
         }
     }
+
+    /// As it is told of in a list.
+    fn in_list(engine: &Engine, record: &RunRecord) -> Self {
+        let mut view = Self::of(engine, record);
+        shorten(&mut view.description);
+        view.error.as_mut().map(shorten);
+        view
+    }
 }
 
 /// A part of the list of runs.
 #[derive(Serialize, ToSchema)]
 struct RunList {
-    /// The runs, the newest first. They may be fewer than were asked for although more come.
+    /// The runs, the newest first, with descriptions of 300 characters at most. They may be fewer than were asked for although
+    /// more come.
     runs: Vec<RunView>,
     /// Where the list goes on; null at its end.
     #[schema(value_type = Option<String>)]
@@ -172,9 +181,8 @@ async fn list(_: Authorized, request: HttpRequest, shared: web::Data<Shared>) ->
     let cursor = params.read::<EventId>("cursor")?;
     let limit = params.number("limit", 1..=1000, 100)? as usize;
     params.end()?;
-    let page = shared.engine.list_runs(state, cursor, limit).await?;
-    let runs = page.items.iter().map(|record| RunView::of(&shared.engine, record)).collect();
-    Ok(HttpResponse::Ok().json(RunList { runs, next_cursor: page.next }))
+    let page = shared.engine.list_runs(state, cursor, limit, RunView::in_list).await?;
+    Ok(HttpResponse::Ok().json(RunList { runs: page.items, next_cursor: page.next }))
 }
 
 /// Tells how a run does

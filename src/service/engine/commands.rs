@@ -215,12 +215,13 @@ impl Engine {
         let again = usize::try_from(*known).unwrap_or(usize::MAX).min(text.len());
         *known -= again as u64;
         if again < text.len() {
-            self.append(handle.log(), kind, text.slice(again..)).await;
+            self.append_output(handle, kind, text.slice(again..)).await;
         }
     }
 
     /// Writes down how a command ended.
     pub(super) async fn finish(&self, handle: &CommandHandle, ended: Result<CommandResult, WorkspaceError>) {
+        let is_cut = handle.is_cut();
         let finished = |record: &mut CommandRecord| {
             record.state = CommandState::Finished;
             record.ended = Some(Timestamp::now());
@@ -231,8 +232,9 @@ impl Engine {
                     // Of one that was taken up again its server tells with what the runtime had put before it.
                     result.command.clone_from(&record.command.command);
                     record.outcome = Some(Outcome::from(&result));
-                    // Nothing was kept of it here, and nothing is missing in the log.
-                    (result.stdout, result.stderr, result.truncated) = Default::default();
+                    // Nothing was kept of it here: the output is in the log, all of it that has room there.
+                    (result.stdout, result.stderr) = Default::default();
+                    result.truncated = is_cut;
                     record.result = Some(result);
                 }
                 Err(error) => {

@@ -16,7 +16,7 @@ pub(crate) enum EngineError {
     #[error("the service may not talk to {0}: the one who runs it says to which hosts it may, with --allow-host")]
     HostNotAllowed(String),
     /// A workspace of the store that cannot be used.
-    #[error("the workspace {name} is left aside: {reason}; change how it is reached, or remove it")]
+    #[error("the workspace {name} is left aside: {reason}; add it again or change how it is reached, or remove it")]
     LeftAside { name: String, reason: String },
     /// An `Idempotency-Key` that belongs to another request.
     #[error(

@@ -1,4 +1,11 @@
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
@@ -28,6 +35,8 @@ pub(crate) struct CommandHandle {
     pub(super) workspace: Workspace,
     /// Cancelled when it is to be stopped: it is not started any more, or stopped as soon as it has been.
     pub(super) stop: CancellationToken,
+    /// Whether some of its output was left out of its log.
+    cut: AtomicBool,
     /// Cancelled when a command of an earlier process was found on its workspace, or was not.
     pub(super) taken_up: CancellationToken,
     /// Its place among those that may run at once; those of an earlier process may be more.
@@ -51,6 +60,7 @@ impl CommandHandle {
             changing: Mutex::new(()),
             log,
             workspace,
+            cut: AtomicBool::new(false),
             taken_up: CancellationToken::new(),
             _place: place,
         }
@@ -73,6 +83,11 @@ impl CommandHandle {
     pub(crate) const fn log(&self) -> &Arc<Log> {
         &self.log
     }
+
+    /// Whether some of its output was left out of its log, which was full.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
+    }
 }
 
 impl Engine {
@@ -87,11 +102,32 @@ impl Engine {
         let _one = handle.changing.lock().await;
         let mut record = CommandRecord::clone(&handle.record());
         change(&mut record);
-        let what = || self.store.commit([with, &[Table::Commands.put(record.id, &record)]].concat());
+        let put = Table::Commands.put(record.id, &record);
+        let bytes = put.size() + handle.log.end();
+        let is_end = record.state == CommandState::Finished;
+        let what = async || {
+            if is_end {
+                self.sync(&handle.log).await?;
+            }
+            self.store.commit([with, std::slice::from_ref(&put)].concat()).await
+        };
         if self.until_stored("the record of a command", what).await {
+            if is_end {
+                self.kept.add(bytes);
+            }
             let record = Arc::new(record);
             self.events.command(&record);
             handle.record.send_replace(record);
+        }
+    }
+
+    /// Adds output to the log of a command, for as long as there is room in it. So the log has the beginning of what the
+    /// command wrote, which the next service goes on from.
+    pub(super) async fn append_output(&self, handle: &CommandHandle, kind: FrameKind, payload: Bytes) {
+        if handle.log.end() < self.limits.log {
+            self.append(&handle.log, kind, payload).await;
+        } else if !handle.cut.swap(true, Ordering::SeqCst) {
+            self.append(&handle.log, FrameKind::Cut, Bytes::new()).await;
         }
     }
 
@@ -100,6 +136,13 @@ impl Engine {
     pub(super) async fn append(&self, log: &Log, kind: FrameKind, payload: Bytes) -> bool {
         debug_assert!(payload.len() <= MAX_PAYLOAD, "what is too long would be tried for ever");
         self.until_stored("a log", || std::future::ready(log.append(kind, payload.clone()).map_err(failed))).await
+    }
+
+    /// Brings a log to the disk, before it is written down that nothing more comes: many at once, and without holding up others.
+    pub(super) async fn sync(&self, log: &Arc<Log>) -> Result<(), StoreError> {
+        let log = Arc::clone(log);
+        let synced = self.runtime.spawn_blocking(move || log.sync()).await;
+        synced.map_err(|error| StoreError::Database(error.to_string()))?.map_err(failed)
     }
 
     /// Repeats something until the store has taken it or the service ends. Returns whether it has.

@@ -1,16 +1,17 @@
 use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use super::{Engine, EngineError, lock};
 use crate::service::{
     StoreError,
-    store::{Change, IdempotencyRecord, Table},
+    store::{Change, IdempotencyRecord, Order, Store, Table},
 };
 
 /// How long a key is known.
-pub(super) const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The longest key.
 const LONGEST: usize = 255;
@@ -20,6 +21,7 @@ const LONGEST: usize = 255;
 pub(crate) struct Claim {
     /// Whose it is, and its key.
     key: String,
+    /// The SHA-256 of its method, path and body. It is not written down: there may be weak secrets in the body.
     fingerprint: String,
 }
 
@@ -114,7 +116,10 @@ impl Engine {
             self.store.commit(vec![Change::Remove(Table::Idempotency, claim.key.clone())]).await?;
             return Ok(None);
         }
-        if record.fingerprint != claim.fingerprint {
+        // An earlier version of this program wrote it down as it is.
+        let is_same = record.fingerprint == self.sealer.fingerprint(&claim.fingerprint)
+            || record.fingerprint == claim.fingerprint;
+        if !is_same {
             return Err(EngineError::KeyReused);
         }
         Ok(Some(record.location))
@@ -130,10 +135,11 @@ impl Engine {
         let Some(claim) = claim else { return Ok(self.store.commit(changes).await?) };
         let record = IdempotencyRecord {
             created: Timestamp::now(),
-            fingerprint: claim.fingerprint.clone(),
+            fingerprint: self.sealer.fingerprint(&claim.fingerprint),
             location: location.to_owned(),
         };
         changes.push(Table::Idempotency.put(&claim.key, &record));
+        changes.push(Change::Put(Table::KeyAges, age_key(record.created, &claim.key), Bytes::new()));
         match self.store.commit_new(Table::Idempotency, claim.key.clone(), changes).await? {
             None => Ok(()),
             // By another service with the same store: within this one only one request at a time has the key.
@@ -142,9 +148,90 @@ impl Engine {
     }
 }
 
+/// How many keys are looked at in one step.
+const STEP: usize = 256;
+
+impl Engine {
+    /// Removes keys that are not known any more: the oldest, up to the first one that is.
+    pub(super) async fn remove_keys(self: &Arc<Self>) -> Result<(), EngineError> {
+        loop {
+            let engine = Arc::clone(self);
+            let changes = self.blocking(move || engine.old_keys()).await?;
+            if changes.is_empty() {
+                return Ok(());
+            }
+            self.store.commit(changes).await?;
+        }
+    }
+
+    fn old_keys(&self) -> Result<Vec<Change>, StoreError> {
+        let (now, mut changes) = (Timestamp::now(), Vec::new());
+        for (age, _) in self.store.list(Table::KeyAges, None, Order::Ascending, STEP)? {
+            let Some((created, key)) = of_age_key(&age) else {
+                changes.push(Change::Remove(Table::KeyAges, age));
+                continue;
+            };
+            if !is_old(created, now) {
+                break;
+            }
+            // It may have been used again since then.
+            let record = self.store.get(Table::Idempotency, key)?;
+            let record = record.map(|bytes| Table::Idempotency.read::<IdempotencyRecord>(key, &bytes));
+            if !matches!(record, Some(Ok(record)) if !is_over(&record, now)) {
+                changes.push(Change::Remove(Table::Idempotency, key.to_owned()));
+            }
+            changes.push(Change::Remove(Table::KeyAges, age));
+        }
+        Ok(changes)
+    }
+
+    /// Notes the age of keys of which an earlier version of this program has not.
+    pub(super) async fn note_ages(self: &Arc<Self>) -> Result<(), EngineError> {
+        let mut from: Option<String> = None;
+        loop {
+            let (store, after) = (Arc::clone(&self.store), from.clone());
+            let (changes, last) = self.blocking(move || missing_ages(&*store, after.as_deref())).await?;
+            if !changes.is_empty() {
+                self.store.commit(changes).await?;
+            }
+            match last {
+                Some(key) => from = Some(key),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+fn missing_ages(store: &dyn Store, from: Option<&str>) -> Result<(Vec<Change>, Option<String>), StoreError> {
+    let page = store.list(Table::Idempotency, from, Order::Ascending, STEP)?;
+    let (mut changes, last) = (Vec::new(), page.last().map(|(key, _)| key.clone()));
+    for (key, bytes) in page {
+        let record = Table::Idempotency.read::<IdempotencyRecord>(&key, &bytes);
+        let age = age_key(record.map_or_else(|_| Timestamp::now(), |record| record.created), &key);
+        if store.get(Table::KeyAges, &age)?.is_none() {
+            changes.push(Change::Put(Table::KeyAges, age, Bytes::new()));
+        }
+    }
+    Ok((changes, last))
+}
+
+/// A key behind the time at which it came, so that the oldest comes first.
+fn age_key(created: Timestamp, key: &str) -> String {
+    format!("{:020}/{key}", created.as_microsecond().max(0))
+}
+
+fn of_age_key(age: &str) -> Option<(Timestamp, &str)> {
+    let (micros, key) = age.split_once('/')?;
+    Some((Timestamp::from_microsecond(micros.parse().ok()?).ok()?, key))
+}
+
+fn is_old(created: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(created)).is_ok_and(|age| age > KEPT)
+}
+
 /// Whether a key is not known any more.
-pub(super) fn is_over(record: &IdempotencyRecord, now: Timestamp) -> bool {
-    Duration::try_from(now.duration_since(record.created)).is_ok_and(|age| age > KEPT)
+fn is_over(record: &IdempotencyRecord, now: Timestamp) -> bool {
+    is_old(record.created, now)
 }
 
 #[cfg(test)]

@@ -110,7 +110,13 @@ impl Engine {
             Made::New(view) => Ok(view),
             Made::Before(location) => {
                 let id = location.strip_prefix(LOCATION).and_then(|id| id.parse().ok());
-                self.lease(id.ok_or(EngineError::KeyReused)?)
+                let ended = |_| {
+                    EngineError::Conflict(
+                        "the lease that was acquired with this Idempotency-Key has ended: use a new key to acquire another"
+                            .to_owned(),
+                    )
+                };
+                self.lease(id.ok_or(EngineError::KeyReused)?).map_err(ended)
             }
         }
     }

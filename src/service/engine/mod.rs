@@ -48,7 +48,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     HostPattern, Limits, Retention, ServiceConfig, ServiceError, StoreError,
     metrics::{Metrics, Timed},
-    store::{FileStore, Logs, Sealer, Store},
+    store::{FileStore, Logs, Sealer, StateDirectory, Store},
 };
 use crate::{Fleet, RunHandle, protocol::EventId};
 
@@ -87,6 +87,8 @@ pub(crate) struct Engine {
     moved: Mutex<HashMap<String, String>>,
     pub(super) metrics: Arc<Metrics>,
     retention: Retention,
+    /// How much is kept of what has ended.
+    kept: retention::Kept,
     /// Cancelled when nothing new is taken any more.
     closing: CancellationToken,
     /// What goes on in the background, and must come to its end before the process does.
@@ -103,13 +105,15 @@ impl Engine {
         runtime: tokio::runtime::Handle,
     ) -> Result<Arc<Self>, ServiceError> {
         let metrics = Arc::new(Metrics::new());
-        let store = Timed { store: FileStore::open(&config.state_dir)?, metrics: Arc::clone(&metrics) };
+        let directory = StateDirectory::take(&config.state_dir)?;
+        let (sealer, logs) = (Sealer::open(&directory)?, Logs::open(directory.logs())?);
+        let store = Timed { store: FileStore::open(directory)?, metrics: Arc::clone(&metrics) };
         let engine = Arc::new(Self {
             fleet: Fleet::start().map_err(ServiceError::Start)?,
             store: Arc::new(store),
-            logs: Logs::open(config.state_dir.join("logs"))?,
+            logs,
             events: Arc::new(events::FleetEvents::new()),
-            sealer: Sealer::open(&config.state_dir.join("key"))?,
+            sealer,
             commands: Mutex::default(),
             places: Arc::new(Semaphore::new(config.limits.commands)),
             claims: Claims::default(),
@@ -126,6 +130,7 @@ impl Engine {
             moved: Mutex::default(),
             metrics: Arc::clone(&metrics),
             retention: config.retention,
+            kept: retention::Kept::new(new_id()),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             ending: CancellationToken::new(),
@@ -136,6 +141,7 @@ impl Engine {
         }
         let failed = |error: EngineError| ServiceError::Restore(error.to_string());
         engine.restore_workspaces().await.map_err(failed)?;
+        engine.note_unfinished()?;
         engine.restore_work().await.map_err(failed)?;
         engine.spawn(Arc::clone(&engine).retain());
         Ok(engine)

@@ -20,11 +20,11 @@ pub(crate) struct CommandOutput {
     pub(crate) stdout: String,
     /// Its standard error.
     pub(crate) stderr: String,
-    /// How many bytes it has written to its standard output.
+    /// How many bytes of its standard output are kept.
     pub(crate) stdout_bytes: u64,
-    /// How many bytes it has written to its standard error.
+    /// How many bytes of its standard error are kept.
     pub(crate) stderr_bytes: u64,
-    /// Whether some of it is left out here, out of the middle. All of it is read by position.
+    /// Whether some of it is left out here: out of the middle, which is read by position, or at the end, where the log is full.
     pub(crate) truncated: bool,
 }
 
@@ -37,6 +37,8 @@ pub(crate) struct OutputPage {
     pub(crate) next: u64,
     /// Whether nothing comes behind it.
     pub(crate) complete: bool,
+    /// Whether output was left out here, for the log of the command is full.
+    pub(crate) truncated: bool,
 }
 
 /// A piece of what a command has written.
@@ -94,7 +96,8 @@ impl Engine {
         };
         let next = frames.last().map_or(from, |frame| frame.end);
         let output = frames.iter().filter_map(piece).collect();
-        Ok(OutputPage { output, next, complete: log.is_over(next) })
+        let truncated = frames.iter().any(|frame| frame.kind == FrameKind::Cut);
+        Ok(OutputPage { output, next, complete: log.is_over(next), truncated })
     }
 }
 
@@ -102,7 +105,7 @@ fn piece(frame: &Frame) -> Option<OutputPiece> {
     let stream = match frame.kind {
         FrameKind::Stdout => OutputStream::Stdout,
         FrameKind::Stderr => OutputStream::Stderr,
-        FrameKind::Event | FrameKind::Result => return None,
+        FrameKind::Event | FrameKind::Result | FrameKind::Cut => return None,
     };
     Some(OutputPiece { stream, text: String::from_utf8_lossy(&frame.payload).into_owned() })
 }
@@ -127,7 +130,7 @@ const fn index(kind: FrameKind) -> Option<usize> {
     match kind {
         FrameKind::Stdout => Some(0),
         FrameKind::Stderr => Some(1),
-        FrameKind::Event | FrameKind::Result => None,
+        FrameKind::Event | FrameKind::Result | FrameKind::Cut => None,
     }
 }
 
@@ -136,11 +139,14 @@ fn collect(log: &Log, most: usize) -> io::Result<CommandOutput> {
     let total = stream_bytes(log)?;
     let (first, last) = (most as u64 - most as u64 / 2, most as u64 / 2);
     let (mut at, mut kept) = ([0_u64; 2], [Vec::new(), Vec::new()]);
-    let mut left_out = [false; 2];
+    let (mut left_out, mut is_cut) = ([false; 2], false);
     // What is written meanwhile is not part of it.
     let mut wanted = total;
     log.scan(0, log.end(), |frame| {
-        let Some(index) = index(frame.kind) else { return Ok(true) };
+        let Some(index) = index(frame.kind) else {
+            is_cut |= frame.kind == FrameKind::Cut;
+            return Ok(true);
+        };
         let length = (frame.length as u64).min(wanted[index]);
         wanted[index] -= length;
         let (begin, end) = (at[index], at[index] + length);
@@ -165,7 +171,7 @@ fn collect(log: &Log, most: usize) -> io::Result<CommandOutput> {
     })?;
     let [stdout, stderr] = kept.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let [stdout_bytes, stderr_bytes] = total;
-    Ok(CommandOutput { stdout, stderr, stdout_bytes, stderr_bytes, truncated: left_out[0] || left_out[1] })
+    Ok(CommandOutput { stdout, stderr, stdout_bytes, stderr_bytes, truncated: left_out[0] || left_out[1] || is_cut })
 }
 
 #[cfg(test)]

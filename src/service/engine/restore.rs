@@ -19,7 +19,7 @@ use crate::{
     protocol::EventId,
     service::{
         StoreError,
-        store::{Change, CommandRecord, CommandState, Order, RunRecord, Table, Unfinished},
+        store::{Change, CommandRecord, CommandState, Order, RunRecord, RunState, Table, Unfinished},
     },
 };
 
@@ -48,12 +48,16 @@ impl Engine {
             for (key, kind) in &page {
                 let restored = match Table::Unfinished.read(key, kind) {
                     Ok(Unfinished::Command) => self.restore_command(key).await,
-                    Ok(Unfinished::Run) => self.restore_run(key),
+                    Ok(Unfinished::Run) => self.restore_run(key).await,
                     Err(error) => Err(error.into()),
                 };
                 if let Err(error) = restored {
                     // One record that cannot be read is no reason to leave all others.
                     log::error!("{key} cannot be gone on with: {error}");
+                    if matches!(error, EngineError::Store(StoreError::Damaged { .. })) {
+                        // Nor will the next service be able to: what cannot be read is listed nowhere, and is removed by its age.
+                        self.store.commit(vec![Change::Remove(Table::Unfinished, key.clone())]).await?;
+                    }
                 }
             }
             match page.into_iter().next_back() {
@@ -100,22 +104,40 @@ impl Engine {
         record.sealed_stdin = None;
         record.outcome = Some(Outcome::from(&error.kind));
         record.error = Some(error);
-        let changes =
-            vec![Table::Commands.put(record.id, &record), Change::Remove(Table::Unfinished, record.id.to_string())];
-        Ok(self.store.commit(changes).await?)
+        let put = Table::Commands.put(record.id, &record);
+        self.kept.add(put.size() + self.logs.size(record.id));
+        Ok(self.store.commit(vec![put, Change::Remove(Table::Unfinished, record.id.to_string())]).await?)
     }
 
-    fn restore_run(self: &Arc<Self>, key: &str) -> Result<(), EngineError> {
-        let Some(bytes) = self.store.get(Table::Runs, key)? else { return Ok(()) };
+    async fn restore_run(self: &Arc<Self>, key: &str) -> Result<(), EngineError> {
+        let Some(bytes) = self.store.get(Table::Runs, key)? else {
+            return Ok(self.store.commit(vec![Change::Remove(Table::Unfinished, key.to_owned())]).await?);
+        };
         let record: RunRecord = Table::Runs.read(key, &bytes)?;
         let id = record.id;
-        let log = self.logs.writable(id)?;
-        let batches = self.batch_keys(id)?.len() as u64;
+        let log = match self.logs.writable(id) {
+            Ok(log) => log,
+            Err(error) => return self.leave_run(record, &format!("its events cannot be gone on with: {error}")).await,
+        };
+        let batches = self.batches(id)?.len() as u64;
         let run = Arc::new(RunFollowed::new(record, log, batches));
         lock(&self.runs).insert(id, Arc::clone(&run));
         let engine = Arc::clone(self);
         self.spawn(async move { engine.take_up_run(run).await });
         Ok(())
+    }
+
+    /// Writes down that a run could not be gone on with.
+    async fn leave_run(&self, mut record: RunRecord, reason: &str) -> Result<(), EngineError> {
+        record.state = RunState::Finished;
+        record.ended = Some(Timestamp::now());
+        record.open = false;
+        record.error = Some(reason.to_owned());
+        record.sealed_env.clear();
+        record.sealed_bytes.clear();
+        let put = Table::Runs.put(record.id, &record);
+        self.kept.add(put.size() + self.logs.size(record.id));
+        Ok(self.store.commit(vec![put, Change::Remove(Table::Unfinished, record.id.to_string())]).await?)
     }
 
     async fn take_up(&self, handle: &CommandHandle) {

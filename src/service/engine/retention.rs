@@ -1,28 +1,64 @@
 //! What has ended is removed some time later, oldest first and in small steps.
 
 use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Engine, EngineError, idempotency::is_over};
+use super::{Engine, EngineError, lock};
 use crate::{
     protocol::EventId,
-    service::store::{Change, IdempotencyRecord, Order, Table},
+    service::{
+        StoreError,
+        store::{Change, Order, Table},
+    },
 };
 
 /// How often is looked for what is to be removed.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_secs(10);
 
 /// How many records are looked at in one step.
 const STEP: usize = 256;
 
-/// How long a log without a record is left: the record may be about to be written.
-const WITHOUT_RECORD: Duration = Duration::from_secs(3600);
+/// The tables of what ends.
+const TABLES: [Table; 2] = [Table::Commands, Table::Runs];
+
+/// How many bytes everything takes that has ended: its records, the jobs that were added to it, and its log. It is counted
+/// once after the start, and then as things end and are removed.
+pub(super) struct Kept {
+    bytes: Mutex<u64>,
+    /// The first id of this process: what has a larger one is counted when it ends.
+    first: EventId,
+    /// What had not ended before it, and is counted when it ends.
+    going: Mutex<HashSet<EventId>>,
+}
+
+impl Kept {
+    pub(super) fn new(first: EventId) -> Self {
+        Self { bytes: Mutex::default(), first, going: Mutex::default() }
+    }
+
+    /// Takes in that something has ended.
+    pub(super) fn add(&self, bytes: u64) {
+        let mut kept = lock(&self.bytes);
+        *kept = kept.saturating_add(bytes);
+    }
+
+    fn remove(&self, bytes: u64) {
+        let mut kept = lock(&self.bytes);
+        *kept = kept.saturating_sub(bytes);
+    }
+
+    /// Whether it ended before this process began.
+    fn is_of_before(&self, id: EventId) -> bool {
+        id < self.first && !lock(&self.going).contains(&id)
+    }
+}
 
 /// What is looked at of a record that may be removed.
 #[derive(Deserialize)]
@@ -31,23 +67,99 @@ struct Sight {
     ended: Option<Timestamp>,
 }
 
+/// A record that may be removed.
+struct Row {
+    table: Table,
+    key: String,
+    id: EventId,
+    bytes: u64,
+    sight: Sight,
+}
+
+impl Row {
+    /// `None` of what is no record of a command or run.
+    fn read(table: Table, key: String, bytes: &Bytes) -> Option<Self> {
+        let id: EventId = key.parse().ok()?;
+        let sight = table.read(&key, bytes).or_else(|error| {
+            // Nobody goes on with what cannot be read: it ended when it began.
+            let made = id.made().ok_or(error)?;
+            Ok::<_, StoreError>(Sight { created: made, ended: Some(made) })
+        });
+        Some(Self { table, id, bytes: bytes.len() as u64, sight: sight.ok()?, key })
+    }
+}
+
 impl Engine {
+    /// Takes in what has not ended, before anything of that is gone on with.
+    pub(super) fn note_unfinished(&self) -> Result<(), StoreError> {
+        let mut from = None;
+        loop {
+            let page = self.store.list(Table::Unfinished, from.as_deref(), Order::Ascending, STEP)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from = Some(last.clone());
+            lock(&self.kept.going).extend(page.iter().filter_map(|(key, _)| key.parse::<EventId>().ok()));
+        }
+    }
+
     /// Removes what is too old or too much, for as long as the service goes on.
     pub(super) async fn retain(self: Arc<Self>) {
+        let engine = Arc::clone(&self);
+        if let Err(error) = self.blocking(move || engine.take_stock()).await {
+            log::warn!("what is kept could not be counted: {error}");
+        }
+        if let Err(error) = self.note_ages().await {
+            log::warn!("some idempotency keys stay longer than they should: {error}");
+        }
         let every = EVERY.min(self.retention.age / 4).max(Duration::from_millis(100));
         loop {
+            if let Err(error) = self.remove_old().await {
+                log::warn!("what is old could not be removed: {error}");
+            }
             tokio::select! {
                 () = tokio::time::sleep(every) => {}
                 () = self.closing.cancelled() => return,
             }
-            if let Err(error) = self.remove_old().await {
-                log::warn!("what is old could not be removed: {error}");
-            }
         }
     }
 
+    /// Counts what had ended before this process began, and removes logs that belong to nothing.
+    fn take_stock(&self) -> Result<(), StoreError> {
+        let mut logs = self.logs.list()?;
+        for table in TABLES {
+            self.each_row(table, |key, bytes| {
+                if let Some(id) = key.parse().ok().filter(|id| self.kept.is_of_before(*id)) {
+                    self.kept.add(bytes.len() as u64 + logs.remove(&id).unwrap_or_default());
+                }
+            })?;
+        }
+        self.each_row(Table::RunJobs, |key, bytes| {
+            let run = key.split('/').next().and_then(|run| run.parse().ok());
+            if run.is_some_and(|id| self.kept.is_of_before(id)) {
+                self.kept.add(bytes.len() as u64);
+            }
+        })?;
+        // It was about to be written to when a process ended.
+        for id in logs.into_keys().filter(|id| self.kept.is_of_before(*id)) {
+            self.logs.remove(id);
+        }
+        Ok(())
+    }
+
+    fn each_row(&self, table: Table, mut visit: impl FnMut(&str, &Bytes)) -> Result<(), StoreError> {
+        let mut from: Option<String> = None;
+        while !self.closing.is_cancelled() {
+            let page = self.store.list(table, from.as_deref(), Order::Ascending, STEP)?;
+            page.iter().for_each(|(key, bytes)| visit(key, bytes));
+            match page.into_iter().next_back() {
+                Some((key, _)) => from = Some(key),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
     async fn remove_old(self: &Arc<Self>) -> Result<(), EngineError> {
-        for table in [Table::Commands, Table::Runs] {
+        for table in TABLES {
             self.remove_aged(table).await?;
         }
         self.remove_keys().await?;
@@ -64,86 +176,101 @@ impl Engine {
             let page = self.blocking(move || store.list(table, after.as_deref(), Order::Ascending, STEP)).await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             from = Some(last.clone());
-            for (key, bytes) in &page {
-                let sight: Sight = table.read(key, bytes)?;
-                if sight.created.as_second() > oldest {
-                    return Ok(());
+            let rows = page.into_iter().filter_map(|(key, bytes)| Row::read(table, key, &bytes));
+            let (mut old, mut is_last) = (Vec::new(), false);
+            for row in rows {
+                is_last = row.sight.created.as_second() > oldest;
+                if is_last {
+                    break;
                 }
-                if sight.ended.is_some_and(|ended| ended.as_second() <= oldest) {
-                    self.forget(table, key).await?;
+                if row.sight.ended.is_some_and(|ended| ended.as_second() <= oldest) {
+                    old.push(row);
                 }
+            }
+            self.forget(old).await?;
+            if is_last {
+                return Ok(());
             }
         }
     }
 
-    /// Removes a record that has ended, and then its log.
-    async fn forget(&self, table: Table, key: &str) -> Result<(), EngineError> {
-        let Ok(id) = key.parse::<EventId>() else { return Ok(()) };
-        let mut changes = vec![Change::Remove(table, key.to_owned())];
-        if table == Table::Runs {
-            changes.extend(self.batch_keys(id)?.into_iter().map(|key| Change::Remove(Table::RunJobs, key)));
+    /// Removes records of what has ended, and then their logs.
+    async fn forget(self: &Arc<Self>, rows: Vec<Row>) -> Result<(), EngineError> {
+        if rows.is_empty() {
+            return Ok(());
         }
+        let engine = Arc::clone(self);
+        let prepare = move || {
+            let (mut changes, mut bytes) = (Vec::new(), 0);
+            for row in &rows {
+                changes.push(Change::Remove(row.table, row.key.clone()));
+                bytes += row.bytes;
+                if row.table == Table::Runs {
+                    for (key, size) in engine.batches(row.id)? {
+                        changes.push(Change::Remove(Table::RunJobs, key));
+                        bytes += size;
+                    }
+                }
+            }
+            Ok((changes, bytes, rows))
+        };
+        let (changes, bytes, rows) = self.blocking(prepare).await?;
         self.store.commit(changes).await?;
-        self.logs.remove(id);
+        let engine = Arc::clone(self);
+        let logs = self.blocking(move || Ok(rows.iter().map(|row| engine.logs.remove(row.id)).sum::<u64>())).await?;
+        self.kept.remove(bytes + logs);
         Ok(())
     }
 
-    /// Removes idempotency keys that are not known any more.
-    async fn remove_keys(self: &Arc<Self>) -> Result<(), EngineError> {
+    /// How many bytes everything takes now, also what goes on.
+    fn kept_bytes(&self) -> u64 {
+        let commands: u64 = lock(&self.commands).values().map(|handle| handle.log().end()).sum();
+        let runs: u64 = lock(&self.runs).values().map(|run| run.log().end()).sum();
+        *lock(&self.kept.bytes) + commands + runs
+    }
+
+    /// Removes the oldest that has ended while everything together is too large.
+    async fn remove_surplus(self: &Arc<Self>) -> Result<(), EngineError> {
         let mut from: Option<String> = None;
         loop {
-            let (store, after) = (Arc::clone(&self.store), from.clone());
-            let page =
-                self.blocking(move || store.list(Table::Idempotency, after.as_deref(), Order::Ascending, STEP)).await?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            from = Some(last.clone());
-            let now = Timestamp::now();
-            let is_old = |(key, bytes): &(String, bytes::Bytes)| {
-                Table::Idempotency.read::<IdempotencyRecord>(key, bytes).is_ok_and(|record| is_over(&record, now))
+            let surplus = self.kept_bytes().saturating_sub(self.retention.bytes);
+            if surplus == 0 {
+                return Ok(());
+            }
+            let engine = Arc::clone(self);
+            let after = from.take();
+            let Some((rows, last)) = self.blocking(move || engine.oldest(after.as_deref(), surplus)).await? else {
+                return Ok(());
             };
-            let old: Vec<_> = page.iter().filter(|row| is_old(row)).collect();
-            if !old.is_empty() {
-                let remove = |(key, _): &(String, bytes::Bytes)| Change::Remove(Table::Idempotency, key.clone());
-                self.store.commit(old.into_iter().map(remove).collect()).await?;
-            }
+            from = Some(last);
+            self.forget(rows).await?;
         }
     }
 
-    /// Removes the oldest that has ended while all logs together are too large, and logs that belong to nothing.
-    async fn remove_surplus(self: &Arc<Self>) -> Result<(), EngineError> {
-        let engine = Arc::clone(self);
-        let logs = self.blocking(move || engine.logs.list()).await?;
-        let mut total: u64 = logs.iter().map(|(_, size, _)| size).sum();
-        let by_age: BTreeMap<EventId, (u64, SystemTime)> =
-            logs.into_iter().map(|(id, size, changed)| (id, (size, changed))).collect();
-        for (id, (size, changed)) in by_age {
-            let is_left = changed.elapsed().is_ok_and(|since| since > WITHOUT_RECORD);
-            if total <= self.retention.bytes && !is_left {
-                continue;
+    /// The oldest commands and runs behind this one that have ended, as many as make up so many bytes, and how far was looked;
+    /// `None` where nothing comes.
+    fn oldest(&self, from: Option<&str>, surplus: u64) -> Result<Option<(Vec<Row>, String)>, StoreError> {
+        let mut rows = Vec::new();
+        let mut last: Option<String> = None;
+        for table in TABLES {
+            let page = self.store.list(table, from, Order::Ascending, STEP)?;
+            // Behind the end of one part there may be older ones than in the other.
+            if let Some((key, _)) = page.last()
+                && last.as_ref().is_none_or(|last| key < last)
+            {
+                last = Some(key.clone());
             }
-            if self.running_command(id).is_some() || self.going_run(id).is_some() {
-                continue;
-            }
-            match self.table_of(id)? {
-                Some(table) if total > self.retention.bytes => self.forget(table, &id.to_string()).await?,
-                None if is_left => {
-                    self.logs.remove(id);
-                }
-                _ => continue,
-            }
-            total = total.saturating_sub(size);
+            rows.extend(page.into_iter().filter_map(|(key, bytes)| Row::read(table, key, &bytes)));
         }
-        Ok(())
-    }
-
-    /// Where the record of this id is, if what it is of has ended.
-    fn table_of(&self, id: EventId) -> Result<Option<Table>, EngineError> {
-        let key = id.to_string();
-        for table in [Table::Commands, Table::Runs] {
-            if self.store.get(table, &key)?.is_some() {
-                return Ok(Some(table));
-            }
-        }
-        Ok(None)
+        let Some(last) = last else { return Ok(None) };
+        rows.retain(|row| row.key <= last && row.sight.ended.is_some());
+        rows.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        let mut bytes = 0;
+        let enough = rows.iter().position(|row| {
+            bytes += row.bytes + self.logs.size(row.id);
+            bytes >= surplus
+        });
+        rows.truncate(enough.map_or(rows.len(), |index| index + 1));
+        Ok(Some((rows, last)))
     }
 }

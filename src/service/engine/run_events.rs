@@ -15,6 +15,8 @@ impl Engine {
     pub(super) async fn keep_event(&self, run: &RunFollowed, event: RunEvent) -> bool {
         let kind = match &event.kind {
             RunEventKind::TargetFinished(_) => FrameKind::Result,
+            // The log is full: from here on it has what happened, and what commands wrote where their results have it.
+            RunEventKind::Output { .. } if run.log().end() >= self.limits.log => return true,
             _ => FrameKind::Event,
         };
         let (event, json) = match encoded(event, MOST_OF_AN_EVENT) {

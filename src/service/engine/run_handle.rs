@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{Engine, EngineError, lock};
 use crate::{
     fleet::{OutcomeCounts, RunEvent, RunEventKind, RunSummary},
-    service::store::{Change, Log, RunRecord, Table},
+    service::store::{Change, Log, RunRecord, RunState, Table},
 };
 
 /// A run that has not ended yet.
@@ -122,8 +122,20 @@ impl Engine {
         let _one = run.changing.lock().await;
         let mut record = RunRecord::clone(&run.record());
         change(&mut record);
-        let attempt = || self.store.commit([with, &[Table::Runs.put(record.id, &record)]].concat());
+        let put = Table::Runs.put(record.id, &record);
+        let bytes = put.size() + run.log.end();
+        let is_end = record.state == RunState::Finished;
+        let attempt = async || {
+            if is_end {
+                self.sync(&run.log).await?;
+            }
+            self.store.commit([with, std::slice::from_ref(&put)].concat()).await
+        };
         if self.until_stored("the record of a run", attempt).await {
+            if is_end {
+                let jobs = self.batches(record.id).unwrap_or_default();
+                self.kept.add(bytes + jobs.iter().map(|(_, bytes)| bytes).sum::<u64>());
+            }
             let record = Arc::new(record);
             self.events.run(&record, run.counts());
             run.record.send_replace(record);

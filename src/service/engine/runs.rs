@@ -319,26 +319,29 @@ impl Engine {
     }
 
     /// Runs, the newest first: those before the one that the page before ended with.
-    pub(crate) async fn list_runs(
+    pub(crate) async fn list_runs<T: Send + 'static>(
         self: &Arc<Self>,
         state: Option<RunState>,
         before: Option<EventId>,
         most: usize,
-    ) -> Result<Page<Arc<RunRecord>>, EngineError> {
+        tell: impl Fn(&Self, &RunRecord) -> T + Send + 'static,
+    ) -> Result<Page<T>, EngineError> {
         /// What a filter looks at.
         #[derive(Deserialize)]
         struct Sight {
             state: RunState,
         }
-        let store = Arc::clone(&self.store);
-        let page = self.blocking(move || {
+        let engine = Arc::clone(self);
+        self.blocking(move || {
             let picks = |sight: Sight| state.is_none_or(|state| sight.state == state);
-            list_newest::<RunRecord, Sight>(&*store, Table::Runs, before, most, picks)
-        });
-        let page = page.await?;
-        // What goes on is known better than it is written down.
-        let newest = |record: RunRecord| self.going_run(record.id).map_or_else(|| Arc::new(record), |run| run.record());
-        Ok(Page { items: page.items.into_iter().map(newest).collect(), next: page.next })
+            // What goes on is known better than it is written down.
+            let told = |record: RunRecord| match engine.going_run(record.id) {
+                Some(run) => tell(&engine, &run.record()),
+                None => tell(&engine, &record),
+            };
+            list_newest(&*engine.store, Table::Runs, before, most, picks, told)
+        })
+        .await
     }
 
     /// The log of a run's events.
@@ -375,17 +378,18 @@ impl Engine {
         }
     }
 
-    /// The keys of the jobs that were added to a run.
-    pub(super) fn batch_keys(&self, id: EventId) -> Result<Vec<String>, StoreError> {
-        let (first, mut keys) = (format!("{id}/"), Vec::new());
+    /// The keys of the jobs that were added to a run, with how many bytes they take.
+    pub(super) fn batches(&self, id: EventId) -> Result<Vec<(String, u64)>, StoreError> {
+        let (first, mut batches) = (format!("{id}/"), Vec::new());
         let mut from = first.clone();
         loop {
             let page = self.store.list(Table::RunJobs, Some(&from), Order::Ascending, 256)?;
-            let before = keys.len();
-            keys.extend(page.into_iter().map(|(key, _)| key).take_while(|key| key.starts_with(&first)));
-            match keys.last().filter(|_| keys.len() > before) {
-                Some(last) => from.clone_from(last),
-                None => return Ok(keys),
+            let before = batches.len();
+            let of_run = page.into_iter().take_while(|(key, _)| key.starts_with(&first));
+            batches.extend(of_run.map(|(key, bytes)| (key, bytes.len() as u64)));
+            match batches.last().filter(|_| batches.len() > before) {
+                Some((last, _)) => from.clone_from(last),
+                None => return Ok(batches),
             }
         }
     }

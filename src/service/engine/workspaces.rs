@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -24,8 +25,7 @@ impl Engine {
         self.check_host(&config.connection)?;
         let record = self.table_workspace(&request, Timestamp::now())?;
         let _one = self.changing.lock(&request.name).await;
-        let is_aside = lock(&self.aside).contains_key(&request.name);
-        if is_aside || self.fleet.workspace(&request.name).await.is_some() {
+        if self.fleet.workspace(&request.name).await.is_some() || self.is_usable_elsewhere(&request.name) {
             return Err(EngineError::Conflict(format!("there is a workspace {} already", request.name)));
         }
         if self.fixed.contains(&request.name) {
@@ -41,7 +41,18 @@ impl Engine {
             let _ = self.fleet.remove(&request.name).await;
             return Err(error.into());
         }
+        lock(&self.aside).remove(&request.name);
         Ok(workspace)
+    }
+
+    /// Whether a workspace is left aside that could be used with other settings of the service. One whose record cannot be read
+    /// can only be replaced.
+    fn is_usable_elsewhere(&self, name: &str) -> bool {
+        let is_readable = || {
+            let record = self.stored_workspace(name).ok().flatten();
+            record.is_some_and(|record| self.unseal(name, record).is_ok())
+        };
+        lock(&self.aside).contains_key(name) && is_readable()
     }
 
     fn check_host(&self, connection: &Connection) -> Result<(), EngineError> {
@@ -161,6 +172,7 @@ impl Engine {
 
     /// Everything that is known of a workspace.
     pub(crate) async fn workspace_detail(&self, name: &str) -> Result<WorkspaceDetail, EngineError> {
+        self.workspace(name).await?;
         let found = self.workspaces(Selector::names([name])).await.into_iter().next();
         let mut view = found.ok_or_else(|| self.missing(name))?;
         let snapshot = self.snapshot(name).await?;
@@ -188,11 +200,11 @@ impl Engine {
         loop {
             let page = self.store.list(Table::Workspaces, from.as_deref(), Order::Ascending, PAGE)?;
             for (name, bytes) in &page {
-                let record: WorkspaceRecord = Table::Workspaces.read(name, bytes)?;
                 if self.fixed.contains(name) {
                     return Err(EngineError::Conflict(two_of(name)));
                 }
-                if let Err(error) = self.restore_workspace(self.unseal(name, record)?).await {
+                if let Err(error) = self.restore_workspace(name, bytes).await {
+                    // One that cannot be used is no reason to leave all others.
                     log::error!("the stored workspace {name} is left aside: {error}");
                     lock(&self.aside).insert(name.clone(), error.to_string());
                 }
@@ -204,12 +216,18 @@ impl Engine {
         }
     }
 
-    async fn restore_workspace(&self, request: WorkspaceRequest) -> Result<(), EngineError> {
-        let config = request.config()?;
+    async fn restore_workspace(&self, name: &str, bytes: &Bytes) -> Result<(), EngineError> {
+        let record: WorkspaceRecord = Table::Workspaces.read(name, bytes)?;
+        let config = self.unseal(name, record)?.config()?;
         // What may be has changed since it was added.
         self.check_host(&config.connection)?;
         self.fleet.add(config).await?;
         Ok(())
+    }
+
+    /// How many stored workspaces cannot be used.
+    pub(crate) fn left_aside(&self) -> usize {
+        lock(&self.aside).len()
     }
 
     fn unseal(&self, name: &str, record: WorkspaceRecord) -> Result<WorkspaceRequest, StoreError> {

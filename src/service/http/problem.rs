@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Effect, ErrorKind, WorkspaceError,
-    service::{engine::EngineError, schemas::WorkspaceErrorSchema},
+    service::{StoreError, engine::EngineError, schemas::WorkspaceErrorSchema},
 };
 
 /// What kinds of problems are called, before their name.
@@ -240,6 +240,12 @@ impl From<EngineError> for Problem {
             EngineError::KeyReused => Self::new(ProblemKind::InvalidRequest, error.to_string()),
             EngineError::Overloaded(detail) => Self::new(ProblemKind::Overloaded, detail),
             EngineError::Ending => Self::new(ProblemKind::Unavailable, error.to_string()),
+            EngineError::Store(error @ (StoreError::Away | StoreError::Unwritable(_))) => {
+                log::error!("{error}");
+                let detail = "nothing can be written down at the moment, as when a disk is full: the service's log says why. \
+                              Nothing was begun; come back in a moment";
+                Self::new(ProblemKind::Unavailable, detail)
+            }
             EngineError::Store(error) => {
                 // What is in it is for the one who runs the service.
                 log::error!("{error}");

@@ -98,6 +98,7 @@ fn render(frames: &[Frame]) -> Bytes {
         match frame.kind {
             FrameKind::Stdout => put(&mut bytes, frame.end, "stdout", &text(&frame.payload)),
             FrameKind::Stderr => put(&mut bytes, frame.end, "stderr", &text(&frame.payload)),
+            FrameKind::Cut => put(&mut bytes, frame.end, "truncated", b"null"),
             FrameKind::Event | FrameKind::Result => put(&mut bytes, frame.end, "event", &frame.payload),
         }
     }

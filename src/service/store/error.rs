@@ -14,6 +14,14 @@ pub enum StoreError {
     /// Another process has it open.
     #[error("{} is used by another service: give each service a --state-dir of its own", .0.display())]
     InUse(PathBuf),
+    /// The file of the key is missing.
+    #[error(
+        "{} is missing, the key that secrets in the records beside it are encrypted with: put it back. If it is lost, make a \
+         new one with `head -c 32 /dev/urandom > {}`: what has secrets is then left aside, and is to be added again",
+        .0.display(),
+        .0.display()
+    )]
+    NoKey(PathBuf),
     /// It was written by a later version.
     #[error("{} has version {found}, and this program knows versions up to {known}: use a newer one", path.display())]
     TooNew {
@@ -27,6 +35,14 @@ pub enum StoreError {
     /// The database says no.
     #[error("the store failed: {0}")]
     Database(String),
+    /// It could not be opened again since something could not be written.
+    #[error(
+        "the records cannot be reached since something could not be written: they are opened again when that can be"
+    )]
+    Away,
+    /// Nothing can be written.
+    #[error("nothing can be written to the store: {0}")]
+    Unwritable(String),
     /// A record makes no sense.
     #[error("the record {key} of {table} cannot be read: {reason}")]
     Damaged {

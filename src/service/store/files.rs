@@ -1,38 +1,27 @@
-use std::{
-    fs,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 
-use super::{Change, Order, Store, StoreError, Table, redb::Records, writer::Writer};
+use super::{Change, Order, StateDirectory, Store, StoreError, Table, redb::Records, writer::Writer};
 
 /// The store in a directory of this machine: records in one file, each log in its own.
 pub(crate) struct FileStore {
     records: Arc<Records>,
     writer: Writer,
+    _directory: StateDirectory,
 }
 
 impl FileStore {
-    /// Opens the store in this directory, and makes both where there is none. Nobody else on the machine may look into it.
-    pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
-        let failed = |path: &Path, source| StoreError::File { path: path.to_owned(), source };
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(directory).map_err(|error| failed(directory, error))?;
-        let path = file(directory);
+    /// Opens the store in this directory, and makes it where there is none.
+    pub(crate) fn open(directory: StateDirectory) -> Result<Self, StoreError> {
+        let path = directory.records();
+        let failed = |source| StoreError::File { path: path.clone(), source };
         let records = Arc::new(Records::open(&path)?);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|error| failed(&path, error))?;
-        let writer = Writer::start(Arc::clone(&records)).map_err(|error| failed(&path, error))?;
-        Ok(Self { records, writer })
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let writer = Writer::start(Arc::clone(&records)).map_err(failed)?;
+        Ok(Self { records, writer, _directory: directory })
     }
-}
-
-/// The file of the records.
-fn file(directory: &Path) -> PathBuf {
-    directory.join("records.redb")
 }
 
 impl Store for FileStore {
@@ -48,6 +37,10 @@ impl Store for FileStore {
         changes: Vec<Change>,
     ) -> BoxFuture<'static, Result<Option<Bytes>, StoreError>> {
         self.writer.clone().commit(changes, Some((table, key))).boxed()
+    }
+
+    fn failing(&self) -> Option<String> {
+        self.writer.failing()
     }
 
     fn get(&self, table: Table, key: &str) -> Result<Option<Bytes>, StoreError> {

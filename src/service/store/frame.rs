@@ -11,6 +11,8 @@ pub(crate) enum FrameKind {
     Event,
     /// An event as JSON that tells how something ended: those are looked for again.
     Result,
+    /// Nothing: output was left out here, for the log is full.
+    Cut,
 }
 
 /// A piece of a log.
@@ -35,6 +37,7 @@ impl FrameKind {
             Self::Stderr => 2,
             Self::Event => 3,
             Self::Result => 4,
+            Self::Cut => 5,
         }
     }
 
@@ -44,6 +47,7 @@ impl FrameKind {
             2 => Some(Self::Stderr),
             3 => Some(Self::Event),
             4 => Some(Self::Result),
+            5 => Some(Self::Cut),
             _ => None,
         }
     }

@@ -4,8 +4,10 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::SystemTime,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -23,6 +25,7 @@ const TAIL: usize = 64 << 10;
 /// The logs, each a file that only grows. Readers take what is there at their own pace and cost nothing while they do not.
 pub(crate) struct Logs {
     directory: PathBuf,
+    names: Arc<Names>,
     /// Those that somebody holds.
     open: Mutex<Open>,
 }
@@ -37,13 +40,14 @@ struct Open {
 impl Logs {
     /// The logs in this directory, which is made where there is none.
     pub(crate) fn open(directory: PathBuf) -> Result<Self, StoreError> {
-        fs::create_dir_all(&directory).map_err(|source| StoreError::File { path: directory.clone(), source })?;
-        Ok(Self { directory, open: Mutex::default() })
+        let made = fs::create_dir_all(&directory).and_then(|()| File::open(&directory));
+        let names = made.map_err(|source| StoreError::File { path: directory.clone(), source })?;
+        Ok(Self { directory, names: Arc::new(Names::new(names)), open: Mutex::default() })
     }
 
     /// The log of this id, to write to; it is made where there is none. What was cut off in the middle of a frame is removed.
     pub(crate) fn writable(&self, id: EventId) -> Result<Arc<Log>, StoreError> {
-        self.get(id, Log::writable).map(|log| log.expect("it is made"))
+        self.get(id, |path| Log::writable(path, Arc::clone(&self.names))).map(|log| log.expect("it is made"))
     }
 
     /// The log of this id, to read; `None` where there is none.
@@ -58,7 +62,7 @@ impl Logs {
     pub(crate) fn remove(&self, id: EventId) -> u64 {
         let path = self.path(id);
         lock(&self.open).logs.remove(&id);
-        let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let size = self.size(id);
         if let Err(error) = fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -67,17 +71,22 @@ impl Logs {
         size
     }
 
-    /// All logs that there are, with the size of each and the time of its last change.
-    pub(crate) fn list(&self) -> Result<Vec<(EventId, u64, SystemTime)>, StoreError> {
+    /// How many bytes a log has.
+    pub(crate) fn size(&self, id: EventId) -> u64 {
+        fs::metadata(self.path(id)).map_or(0, |metadata| metadata.len())
+    }
+
+    /// All logs that there are, with the size of each.
+    pub(crate) fn list(&self) -> Result<HashMap<EventId, u64>, StoreError> {
         let failed = |source| StoreError::File { path: self.directory.clone(), source };
-        let mut logs = Vec::new();
+        let mut logs = HashMap::new();
         for entry in fs::read_dir(&self.directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             let id = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse().ok());
             // One that is removed meanwhile is none.
             if let (Some(id), Ok(metadata)) = (id, entry.metadata()) {
-                logs.push((id, metadata.len(), metadata.modified().unwrap_or_else(|_| SystemTime::now())));
+                logs.insert(id, metadata.len());
             }
         }
         Ok(logs)
@@ -109,9 +118,39 @@ impl Logs {
     }
 }
 
+/// The names of logs in their directory, which is brought to the disk once for all that were made before that.
+struct Names {
+    directory: File,
+    /// How often that was begun.
+    begun: AtomicU64,
+    /// The number of the last time that it was done.
+    done: Mutex<u64>,
+}
+
+impl Names {
+    fn new(directory: File) -> Self {
+        Self { directory, begun: AtomicU64::new(0), done: Mutex::new(0) }
+    }
+
+    /// Brings a name to the disk that was made when this had begun so often.
+    fn sync(&self, made: u64) -> io::Result<()> {
+        let mut done = lock(&self.done);
+        if *done <= made {
+            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            self.directory.sync_all()?;
+            *done = number;
+        }
+        Ok(())
+    }
+}
+
 /// A log that somebody writes or reads.
 pub(crate) struct Log {
     file: File,
+    /// The directory that it is in, and how often that had been brought to the disk when this was made; of one that is written to.
+    name: Option<(Arc<Names>, u64)>,
+    /// How much of it outlives the machine.
+    synced: AtomicU64,
     tail: Mutex<Tail>,
     /// Where it ends, and whether it stays so.
     end: watch::Sender<End>,
@@ -131,24 +170,25 @@ struct Tail {
 }
 
 impl Log {
-    fn writable(path: &Path) -> io::Result<Option<Self>> {
+    fn writable(path: &Path, names: Arc<Names>) -> io::Result<Option<Self>> {
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).mode(0o600).open(path)?;
         let (length, whole) = (file.metadata()?.len(), whole_frames(&file)?);
         if whole < length {
             file.set_len(whole)?;
         }
-        Ok(Some(Self::new(file, End { at: whole, is_final: false })))
+        let begun = names.begun.load(Ordering::SeqCst);
+        Ok(Some(Self::new(file, Some((names, begun)), End { at: whole, is_final: false })))
     }
 
     fn readable(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let at = file.metadata()?.len();
-        Ok(Self::new(file, End { at, is_final: true }))
+        Ok(Self::new(file, None, End { at, is_final: true }))
     }
 
-    fn new(file: File, end: End) -> Self {
-        Self { file, tail: Mutex::default(), end: watch::Sender::new(end) }
+    fn new(file: File, name: Option<(Arc<Names>, u64)>, end: End) -> Self {
+        Self { file, name, synced: AtomicU64::new(0), tail: Mutex::default(), end: watch::Sender::new(end) }
     }
 
     /// Adds a frame, and returns where the log ends now. It outlives the process when this returns.
@@ -168,6 +208,21 @@ impl Log {
         tail.push(at, Frame { end, kind, payload });
         self.end.send_modify(|state| state.at = end);
         Ok(end)
+    }
+
+    /// Brings what is in it to the disk: it outlives the machine when this returns. Those that are brought there at the same
+    /// time share most of the way.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let end = self.end();
+        if self.synced.load(Ordering::SeqCst) >= end {
+            return Ok(());
+        }
+        self.file.sync_data()?;
+        if let Some((names, made)) = &self.name {
+            names.sync(*made)?;
+        }
+        self.synced.fetch_max(end, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Says that nothing more comes.
@@ -351,6 +406,26 @@ mod tests {
         log.append(FrameKind::Stdout, Bytes::from_static(b"three")).unwrap();
         let frames = log.read(0, usize::MAX).unwrap();
         assert_eq!((frames.len(), frames[3].payload.as_ref()), (4, b"three".as_slice()));
+    }
+
+    #[test]
+    fn names_are_brought_to_the_disk_once_for_all_that_were_made_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = Logs::open(directory.path().to_owned()).unwrap();
+        let log = || {
+            let log = logs.writable(EventId::random()).unwrap();
+            log.append(FrameKind::Stdout, Bytes::from_static(b"one")).unwrap();
+            log
+        };
+        let begun = || logs.names.begun.load(Ordering::SeqCst);
+        let (first, second) = (log(), log());
+        first.sync().unwrap();
+        second.sync().unwrap();
+        assert_eq!((begun(), second.synced.load(Ordering::SeqCst)), (1, second.end()));
+        log().sync().unwrap();
+        assert_eq!(begun(), 2, "this one was made later");
+        first.sync().unwrap();
+        assert_eq!(begun(), 2);
     }
 
     #[tokio::test]

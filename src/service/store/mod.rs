@@ -1,5 +1,6 @@
 //! What outlives the process: records, which are written before anything is acknowledged, and logs, which only grow.
 
+mod directory;
 mod error;
 mod files;
 mod frame;
@@ -9,6 +10,7 @@ mod redb;
 mod seal;
 mod writer;
 
+pub(crate) use directory::StateDirectory;
 pub use error::StoreError;
 pub(crate) use files::FileStore;
 pub(crate) use frame::{Frame, FrameKind, MAX_PAYLOAD};
@@ -31,6 +33,16 @@ pub(crate) enum Change {
     Remove(Table, String),
 }
 
+impl Change {
+    /// How many bytes it adds.
+    pub(crate) const fn size(&self) -> u64 {
+        match self {
+            Self::Put(_, _, record) => record.len() as u64,
+            Self::Remove(..) => 0,
+        }
+    }
+}
+
 /// Where records are kept. A store that several services share is another implementation.
 pub(crate) trait Store: Send + Sync {
     /// Makes changes, all or none. Resolves when they outlive the process and the machine.
@@ -44,10 +56,14 @@ pub(crate) trait Store: Send + Sync {
         changes: Vec<Change>,
     ) -> BoxFuture<'static, Result<Option<Bytes>, StoreError>>;
 
+    /// Why nothing can be written now, if the last commit failed. It is tried again meanwhile.
+    fn failing(&self) -> Option<String>;
+
     /// The record of this key.
     fn get(&self, table: Table, key: &str) -> Result<Option<Bytes>, StoreError>;
 
-    /// Records in the order of their keys, or against it, from this key on (which is left out), as many as are asked for.
+    /// Records in the order of their keys, or against it, from this key on (which is left out): as many as are asked for, or
+    /// fewer where they are large, but one at least; none at the end.
     fn list(
         &self,
         table: Table,

@@ -28,11 +28,20 @@ pub(crate) enum Table {
     Unfinished,
     /// What was answered to requests that must not be carried out twice, by caller and key.
     Idempotency,
+    /// Those keys by the time at which they came.
+    KeyAges,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Workspaces, Self::Commands, Self::Runs, Self::RunJobs, Self::Unfinished, Self::Idempotency];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Workspaces,
+        Self::Commands,
+        Self::Runs,
+        Self::RunJobs,
+        Self::Unfinished,
+        Self::Idempotency,
+        Self::KeyAges,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -42,6 +51,7 @@ impl Table {
             Self::RunJobs => "run_jobs",
             Self::Unfinished => "unfinished",
             Self::Idempotency => "idempotency",
+            Self::KeyAges => "idempotency_ages",
         }
     }
 
@@ -202,7 +212,7 @@ pub(crate) enum Unfinished {
 pub(crate) struct IdempotencyRecord {
     /// When it came first.
     pub(crate) created: Timestamp,
-    /// The SHA-256 of its method, path and body: another request under the same key is refused.
+    /// That of its method, path and body, made with the store's key: another request under the same key is refused.
     pub(crate) fingerprint: String,
     /// The path of what it made.
     pub(crate) location: String,

@@ -8,11 +8,12 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hmac,
     rand::{SecureRandom as _, SystemRandom},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::StoreError;
+use super::{StateDirectory, StoreError, directory::rename};
 
 const KEY_LEN: usize = 32;
 
@@ -20,18 +21,27 @@ const KEY_LEN: usize = 32;
 /// tells no secret.
 pub(crate) struct Sealer {
     key: LessSafeKey,
+    /// Another one that follows from it, for fingerprints.
+    fingerprints: hmac::Key,
     random: SystemRandom,
 }
 
 impl Sealer {
-    /// Reads the key from this file, or makes one where there is none.
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Reads the key of a store, or makes one for a store that is new.
+    pub(crate) fn open(directory: &StateDirectory) -> Result<Self, StoreError> {
+        Self::read(&directory.key(), !directory.records().exists())
+    }
+
+    fn read(path: &Path, is_new: bool) -> Result<Self, StoreError> {
         let failed = |source| StoreError::File { path: path.to_owned(), source };
         let random = SystemRandom::new();
         let mut bytes = [0; KEY_LEN];
         match fs::File::open(path) {
             Ok(mut file) => file.read_exact(&mut bytes).map_err(failed)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !is_new {
+                    return Err(StoreError::NoKey(path.to_owned()));
+                }
                 random.fill(&mut bytes).map_err(|_| failed(io::Error::other("the system gives no random bytes")))?;
                 // It appears when it is whole: half a key would open no store any more.
                 let new = path.with_extension("new");
@@ -39,12 +49,19 @@ impl Sealer {
                 let mut file =
                     options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
                 file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
-                fs::rename(&new, path).map_err(failed)?;
+                rename(&new, path).map_err(failed)?;
             }
             Err(error) => return Err(failed(error)),
         }
         let key = UnboundKey::new(&CHACHA20_POLY1305, &bytes).map_err(|_| failed(io::Error::other("it is no key")))?;
-        Ok(Self { key: LessSafeKey::new(key), random })
+        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &bytes), b"wsfleet fingerprints");
+        let fingerprints = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
+        Ok(Self { key: LessSafeKey::new(key), fingerprints, random })
+    }
+
+    /// What tells a text from others and nothing of it to those who do not have the key: who guesses it cannot check the guess.
+    pub(crate) fn fingerprint(&self, text: &str) -> String {
+        STANDARD.encode(hmac::sign(&self.fingerprints, text.as_bytes()))
     }
 
     /// Encrypts a text for this place; it is read again only from there.
@@ -82,11 +99,15 @@ mod tests {
     fn a_secret_is_read_again_from_its_own_place_only() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
-        let sealed = Sealer::open(&path).unwrap().seal("w1", &SecretString::from("hunter2")).unwrap();
+        let sealed = Sealer::read(&path, true).unwrap().seal("w1", &SecretString::from("hunter2")).unwrap();
         assert!(!sealed.contains("hunter2"));
-        let again = Sealer::open(&path).unwrap();
+        let again = Sealer::read(&path, false).unwrap();
         assert_eq!(again.open_text("w1", &sealed).unwrap().expose_secret(), "hunter2");
         assert!(again.open_text("w2", &sealed).is_err());
-        assert!(Sealer::open(&directory.path().join("other")).unwrap().open_text("w1", &sealed).is_err());
+        let other = Sealer::read(&directory.path().join("other"), true).unwrap();
+        assert!(other.open_text("w1", &sealed).is_err());
+        assert_eq!(again.fingerprint("text"), Sealer::read(&path, false).unwrap().fingerprint("text"));
+        assert_ne!(again.fingerprint("text"), again.fingerprint("other"));
+        assert_ne!(again.fingerprint("text"), other.fingerprint("text"));
     }
 }
