@@ -239,9 +239,9 @@ async fn records_that_cannot_be_read_hide_no_others_and_are_not_said_to_run() {
     let agent = Agent::start(root.path(), &[]);
     let mut service = Served::start(&[]);
     add_workspace(&service, &agent, &json!({})).await;
-    let body = json!({ "command": "sleep 600", "timeout_ms": null });
+    let body = json!({ "command": "sleep 60", "timeout_ms": null });
     let lost = service.post("/v1/workspaces/w/commands", &body).await["id"].as_str().unwrap().to_owned();
-    let work = json!({ "each": { "steps": [{ "operation": { "execute": { "command": "sleep 600" } } }] } });
+    let work = json!({ "each": { "steps": [{ "operation": { "execute": { "command": "sleep 60" } } }] } });
     let run =
         service.post("/v1/runs", &json!({ "selector": {}, "work": work })).await["id"].as_str().unwrap().to_owned();
     let whole = service.post("/v1/workspaces/w/execute", &json!({ "command": "true" })).await;
