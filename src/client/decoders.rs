@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{
     download::content_range,
     excerpt::{excerpt, shown},
+    frame_bound::BoundedCodec,
     socket::{Messages, event},
     status::{self, Refusal, retry_after},
 };
@@ -17,7 +18,7 @@ const MOST: usize = 1 << 16;
 
 /// The bytes of an event socket, from the first frame on.
 pub(crate) fn frames(bytes: &[u8]) {
-    let mut codec = Codec::new().client_mode().max_size(MOST);
+    let mut codec = BoundedCodec::new(Codec::new().client_mode().max_size(MOST), MOST);
     let (mut bytes, mut messages) = (BytesMut::from(bytes), Messages::new(MOST));
     while let Ok(Some(frame)) = codec.decode(&mut bytes) {
         let whole = match frame {

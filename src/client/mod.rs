@@ -19,6 +19,7 @@ mod download;
 mod excerpt;
 mod exchange;
 mod files;
+mod frame_bound;
 mod git;
 mod headers;
 mod key;
@@ -49,6 +50,8 @@ pub use bash::EventQuery;
 pub use connection::{Connection, TlsRoots};
 pub use download::Download;
 pub use files::{ArchiveFormat, ArchiveQuery};
+#[cfg(feature = "service")]
+pub(crate) use frame_bound::BoundedCodec;
 pub use git::DiffBase;
 pub use key::SessionKey;
 pub use limits::ClientLimits;

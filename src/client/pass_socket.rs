@@ -4,7 +4,7 @@ use actix_codec::Framed;
 use awc::{
     BoxedSocket,
     http::header::{HeaderMap, SEC_WEBSOCKET_PROTOCOL},
-    ws::{Codec, Message},
+    ws::Message,
 };
 use futures::SinkExt as _;
 use tokio::time::timeout;
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::{
     agent_client::AgentClient,
     exchange::uri,
+    frame_bound::BoundedCodec,
     headers::secret,
     pass::Below,
     socket::{auth, not_connected, silent},
@@ -29,7 +30,7 @@ pub(crate) enum KeyIn {
 
 /// A socket that was opened.
 pub(crate) struct PassedSocket {
-    pub(crate) framed: Framed<BoxedSocket, Codec>,
+    pub(crate) framed: Framed<BoxedSocket, BoundedCodec>,
     /// The protocol that the server has chosen of those that were offered.
     pub(crate) protocol: Option<String>,
 }
@@ -55,10 +56,11 @@ impl AgentClient {
             request = request.header("x-session-api-key", secret(SESSION_KEY_HEADER, key)?);
         }
         let patience = limits.connect_timeout + limits.answer_timeout;
-        let (answer, mut framed) = match timeout(patience, request.connect()).await {
+        let (answer, framed) = match timeout(patience, request.connect()).await {
             Ok(result) => result.map_err(|error| not_connected(error, &lent))?,
             Err(_) => return Err(silent("the socket to open", patience)),
         };
+        let mut framed = framed.into_map_codec(|codec| BoundedCodec::new(codec, limits.max_socket_frame));
         let protocol = answer.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
         let protocol = protocol.map(str::to_owned);
         if let (Some(key), KeyIn::FirstMessage) = (self.key(), key_in) {

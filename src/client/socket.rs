@@ -7,7 +7,7 @@ use actix_http::ws::Item;
 use awc::{
     BoxedSocket,
     error::{WsClientError, WsProtocolError},
-    ws::{CloseCode, CloseReason, Codec, Frame, Message},
+    ws::{CloseCode, CloseReason, Frame, Message},
 };
 use bytes::{Bytes, BytesMut};
 use futures::{SinkExt as _, StreamExt as _};
@@ -22,6 +22,7 @@ use super::{
     broken,
     excerpt::shown,
     exchange::uri,
+    frame_bound::BoundedCodec,
     key::SessionKey,
     pool::Lent,
     secrets::Secrets,
@@ -55,7 +56,7 @@ pub(super) fn auth(key: &SessionKey) -> Result<String, Failure> {
 ///
 /// It must be read all the time: a subscriber that stands still can freeze all commands of its server.
 pub struct EventSocket {
-    framed: Framed<BoxedSocket, Codec>,
+    framed: Framed<BoxedSocket, BoundedCodec>,
     messages: Messages,
     secrets: Rc<Secrets>,
     idle: Duration,
@@ -81,7 +82,7 @@ impl AgentClient {
             Err(_) => return Err(silent("the event socket to open", patience)),
         };
         let mut socket = EventSocket {
-            framed,
+            framed: framed.into_map_codec(|codec| BoundedCodec::new(codec, limits.max_socket_frame)),
             messages: Messages::new(limits.max_socket_frame),
             secrets: self.secrets().clone(),
             idle: limits.idle_timeout,

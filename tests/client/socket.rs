@@ -151,6 +151,15 @@ async fn a_message_larger_than_the_bound_is_refused_whole_or_in_pieces() {
 }
 
 #[actix_rt::test]
+async fn a_message_larger_than_the_bound_is_refused_before_it_comes() {
+    let limits = ClientLimits { max_socket_frame: 1000, ..ClientLimits::default() };
+    let endless = [&[FIN | TEXT, 127][..], &(1_u64 << 40).to_be_bytes()].concat();
+    let (kind, _, text) = told(&failure(socket_with(endless, limits).await).await);
+    assert_eq!(kind, "protocol");
+    assert!(text.contains("larger than 1000 bytes"), "{text}");
+}
+
+#[actix_rt::test]
 async fn a_farewell_says_why() {
     assert!(matches!(failure(socket(close(4001)).await).await.kind, ErrorKind::Unauthorized { .. }));
     let busy = failure(socket(close(1013)).await).await;

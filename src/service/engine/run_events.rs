@@ -124,7 +124,7 @@ mod tests {
         let RunEventKind::TargetFinished(target) = event.kind else { panic!("{event:?}") };
         assert_eq!((target.outcome, target.value.is_none()), (Outcome::Succeeded, true));
         let error = target.error.unwrap().to_string();
-        assert!(error.starts_with("w: list changed files: ") && error.contains("4096 at most"), "{error}");
+        assert!(error.starts_with("w: git_changes: ") && error.contains("4096 at most"), "{error}");
     }
 
     #[test]

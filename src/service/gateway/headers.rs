@@ -152,7 +152,7 @@ mod tests {
             .insert_header(("x-kept", "1"))
             .to_http_request();
         let route = Route::of(&"/workspaces/w/x".parse().unwrap()).unwrap();
-        let way = Way { id: 1, connection: Connection::new("http://h:1").unwrap().into() };
+        let way = Way { id: 1, connection: Connection::new("http://h:1").unwrap() };
         let passed = of_request(&http, &route, &way);
         assert_eq!(passed.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["x-kept"]);
     }

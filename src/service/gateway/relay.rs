@@ -5,7 +5,7 @@ use actix_http::ws::Item;
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason};
 use awc::{
     BoxedSocket,
-    ws::{Codec, Frame, Message},
+    ws::{Frame, Message},
 };
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -20,7 +20,10 @@ use super::{
     socket::is_auth,
     ways::UnderWay,
 };
-use crate::protocol::{CommandHead, EventId};
+use crate::{
+    client::BoundedCodec,
+    protocol::{CommandHead, EventId},
+};
 
 /// How often both sides are asked for a sign of life, and how long they may be silent.
 const ASK: Duration = Duration::from_secs(20);
@@ -39,7 +42,7 @@ const WAITING: usize = 16;
 pub(super) struct Relay {
     pub(super) outbox: Outbox,
     pub(super) messages: AggregatedMessageStream,
-    pub(super) framed: Framed<BoxedSocket, Codec>,
+    pub(super) framed: Framed<BoxedSocket, BoundedCodec>,
     /// Whether messages of the client start commands, and those of the workspace tell of them.
     pub(super) tells_commands: bool,
     pub(super) may_write: bool,
@@ -97,7 +100,7 @@ impl Relay {
     }
 }
 
-async fn send(mut sink: SplitSink<Framed<BoxedSocket, Codec>, Message>, mut messages: mpsc::Receiver<Message>) {
+async fn send(mut sink: SplitSink<Framed<BoxedSocket, BoundedCodec>, Message>, mut messages: mpsc::Receiver<Message>) {
     while let Some(message) = messages.recv().await {
         let is_last = matches!(message, Message::Close(_));
         let sent = tokio::time::timeout(TAKES, sink.send(message)).await;
