@@ -101,6 +101,8 @@ async fn play(scene: &Scene, fixtures: &Fixtures, number: usize, cell: Cell) -> 
             assert!(Instant::now() < give_up, "{error}");
         }
         proxy.cut();
+        // The next request is not to slip through the connection while it is being cut.
+        assert!(eventually(cell.limit(), || proxy.open() == 0).await, "a connection outlives its cut");
     }
     cell.arm(&proxy).await;
     let mut game = Game { rounds: Vec::new(), problems: Vec::new(), was_slow: None };
