@@ -4,7 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,28 @@ impl Sample {
 
     pub(crate) fn cpu_each(&self) -> f64 {
         self.cpu / self.done
+    }
+}
+
+/// Measures what this process does from here on.
+pub(crate) struct Stopwatch {
+    began: Instant,
+    cpu: Duration,
+}
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self { began: Instant::now(), cpu: cpu_time() }
+    }
+
+    /// So many units were done since.
+    pub(crate) fn sample(&self, done: usize) -> Sample {
+        Sample {
+            done: done as f64,
+            seconds: self.began.elapsed().as_secs_f64(),
+            cpu: (cpu_time() - self.cpu).as_secs_f64(),
+            peak: own_memory("VmHWM:"),
+        }
     }
 }
 

@@ -41,12 +41,21 @@ impl Encoder<Message> for BoundedCodec {
     }
 }
 
+/// How many bytes behind its second one the head of a frame has for a length that has no room in that.
+pub(crate) const fn extended(second: u8) -> usize {
+    match second & 0x7f {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    }
+}
+
 /// How long the frame is that begins here, where enough of its head is there.
-fn announced(bytes: &[u8]) -> Option<u64> {
-    match bytes.get(1)? & 0x7f {
-        126 => bytes.get(2..4)?.try_into().ok().map(|length| u64::from(u16::from_be_bytes(length))),
-        127 => bytes.get(2..10)?.try_into().ok().map(u64::from_be_bytes),
-        short => Some(u64::from(short)),
+pub(crate) fn announced(bytes: &[u8]) -> Option<u64> {
+    let second = *bytes.get(1)?;
+    match bytes.get(2..2 + extended(second))? {
+        [] => Some(u64::from(second & 0x7f)),
+        length => Some(length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte))),
     }
 }
 

@@ -51,7 +51,7 @@ pub use connection::{Connection, TlsRoots};
 pub use download::Download;
 pub use files::{ArchiveFormat, ArchiveQuery};
 #[cfg(feature = "service")]
-pub(crate) use frame_bound::BoundedCodec;
+pub(crate) use frame_bound::{BoundedCodec, announced, extended};
 pub use git::DiffBase;
 pub use key::SessionKey;
 pub use limits::ClientLimits;

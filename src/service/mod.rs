@@ -24,6 +24,7 @@ mod metrics;
 mod schemas;
 mod server;
 mod store;
+mod strict;
 
 pub use config::{Access, ApiKey, InvalidKeys, Limits, Retention, ServiceConfig, TlsFiles};
 pub use error::ServiceError;

@@ -1,16 +1,16 @@
-use std::{rc::Rc, time::Instant};
+use std::rc::Rc;
 
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
-use crate::process::{Result, Sample, cpu_time, own_memory};
+use crate::process::{Result, Sample, Stopwatch};
 
 /// The same two requests for each command with the bare client, without anything around them: the ceiling.
 pub(crate) fn run(url: &str, commands: usize, at_once: usize) -> Result<Sample> {
     actix_rt::System::new().block_on(async {
         let connector = awc::Connector::new().limit(at_once);
         let client = Rc::new(awc::Client::builder().connector(connector).disable_redirects().finish());
-        let (began, cpu) = (Instant::now(), cpu_time());
+        let watch = Stopwatch::start();
         let lanes = (0..at_once).map(|lane| {
             let (client, url) = (Rc::clone(&client), format!("{url}/w{lane}"));
             async move {
@@ -21,12 +21,7 @@ pub(crate) fn run(url: &str, commands: usize, at_once: usize) -> Result<Sample> 
             }
         });
         try_join_all(lanes).await?;
-        Ok(Sample {
-            done: (commands / at_once * at_once) as f64,
-            seconds: began.elapsed().as_secs_f64(),
-            cpu: (cpu_time() - cpu).as_secs_f64(),
-            peak: own_memory("VmHWM:"),
-        })
+        Ok(watch.sample(commands / at_once * at_once))
     })
 }
 

@@ -3,7 +3,7 @@ use std::{path::Path, time::Instant};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use workspace_fleet::{Connection, Fleet, Workspace, WorkspaceConfig, fleet::raise_open_file_limit};
 
-use crate::process::{Result, Sample, cpu_time, own_memory};
+use crate::process::{Result, Sample, Stopwatch};
 
 /// Commands over a fleet.
 pub(crate) struct Load<'a> {
@@ -31,7 +31,7 @@ impl Load<'_> {
         raise_open_file_limit();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let fleet = Fleet::start()?;
-        let (mut began, mut cpu) = (Instant::now(), cpu_time());
+        let mut watch = Stopwatch::start();
         runtime.block_on(async {
             let mut all = Vec::with_capacity(self.workspaces);
             for number in 0..self.workspaces {
@@ -39,16 +39,11 @@ impl Load<'_> {
             }
             if warm {
                 everywhere(&all, 1, 1).await?;
-                (began, cpu) = (Instant::now(), cpu_time());
+                watch = Stopwatch::start();
             }
             everywhere(&all, self.each, self.at_once).await
         })?;
-        Ok(Sample {
-            done: (self.workspaces * self.each) as f64,
-            seconds: began.elapsed().as_secs_f64(),
-            cpu: (cpu_time() - cpu).as_secs_f64(),
-            peak: own_memory("VmHWM:"),
-        })
+        Ok(watch.sample(self.workspaces * self.each))
     }
 
     fn workspace(&self, number: usize) -> Result<WorkspaceConfig> {

@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use bytes::Bytes;
 use futures::future::try_join_all;
 use http_body_util::{BodyExt as _, Full};
@@ -7,13 +5,13 @@ use hyper::{Method, Request, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
-use crate::process::{Result, Sample, cpu_time, own_memory};
+use crate::process::{Result, Sample, Stopwatch};
 
 /// The same two requests for each command with hyper, a connection for each that runs at once.
 pub(crate) fn run(port: u16, commands: usize, at_once: usize) -> Result<Sample> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let (began, cpu) = (Instant::now(), cpu_time());
+        let watch = Stopwatch::start();
         let lanes = (0..at_once).map(|lane| async move {
             let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
             stream.set_nodelay(true)?;
@@ -25,12 +23,7 @@ pub(crate) fn run(port: u16, commands: usize, at_once: usize) -> Result<Sample> 
             Ok::<_, Box<dyn std::error::Error>>(())
         });
         try_join_all(lanes).await?;
-        Ok(Sample {
-            done: (commands / at_once * at_once) as f64,
-            seconds: began.elapsed().as_secs_f64(),
-            cpu: (cpu_time() - cpu).as_secs_f64(),
-            peak: own_memory("VmHWM:"),
-        })
+        Ok(watch.sample(commands / at_once * at_once))
     })
 }
 

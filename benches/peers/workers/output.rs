@@ -1,12 +1,10 @@
-use std::time::Instant;
-
 use futures::StreamExt as _;
 use workspace_fleet::{
     Connection, Fleet, WorkspaceConfig,
     messages::{CommandEvent, ExecuteCommand},
 };
 
-use crate::process::{Result, Sample, cpu_time, own_memory};
+use crate::process::{Result, Sample, Stopwatch};
 
 /// Reads so many bytes of output of one command, as a stream or collected.
 pub(crate) fn run(url: &str, bytes: usize, how: &str) -> Result<Sample> {
@@ -16,7 +14,7 @@ pub(crate) fn run(url: &str, bytes: usize, how: &str) -> Result<Sample> {
         let workspace = fleet.add(WorkspaceConfig::new("w", Connection::new(url)?.with_api_key("key"))).await?;
         let line = "x".repeat(127);
         let command = ExecuteCommand::new(format!("yes {line} | head -c {bytes}")).with_timeout(None);
-        let (began, cpu) = (Instant::now(), cpu_time());
+        let watch = Stopwatch::start();
         let read = match how {
             "streamed" => {
                 let mut stream = workspace.follow_command(command.with_max_output(0));
@@ -34,11 +32,6 @@ pub(crate) fn run(url: &str, bytes: usize, how: &str) -> Result<Sample> {
         if read != bytes {
             return Err(format!("{read} of {bytes} bytes came").into());
         }
-        Ok(Sample {
-            done: bytes as f64,
-            seconds: began.elapsed().as_secs_f64(),
-            cpu: (cpu_time() - cpu).as_secs_f64(),
-            peak: own_memory("VmHWM:"),
-        })
+        Ok(watch.sample(bytes))
     })
 }

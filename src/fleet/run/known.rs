@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    messages::{AttachCommand, OnDrop, StopCommand},
+    messages::{AttachCommand, OnDrop, StopCommand, waits_for_a_command},
     protocol::EventId,
 };
 
@@ -68,20 +68,6 @@ impl AttachKnown {
         self
     }
 
-    /// Sets how many bytes of each output stream of each command are kept.
-    #[must_use]
-    pub const fn with_max_output(mut self, bytes: usize) -> Self {
-        self.max_output = bytes;
-        self
-    }
-
-    /// Sets what happens to the commands when the run is cancelled or nobody waits for it any more.
-    #[must_use]
-    pub const fn with_on_drop(mut self, on_drop: OnDrop) -> Self {
-        self.on_drop = on_drop;
-        self
-    }
-
     /// What is asked of this workspace.
     pub(super) fn of(&self, workspace: &str) -> Option<AttachCommand> {
         let attach = AttachCommand::new(self.commands.of(workspace)?);
@@ -89,6 +75,8 @@ impl AttachKnown {
         Some(attach.with_max_output(self.max_output).with_on_drop(self.on_drop))
     }
 }
+
+waits_for_a_command!(AttachKnown);
 
 /// Ends a command on each workspace, as [`StopCommand`] does on one.
 #[derive(Debug, Clone, Serialize, Deserialize)]

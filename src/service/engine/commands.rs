@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::{Claim, CommandHandle, Engine, EngineError, Made, lock, new_id};
 use crate::{
-    CommandResult, CommandStream, Outcome, OutputStream, WorkspaceError,
+    CommandResult, CommandStream, OutputStream, WorkspaceError,
     messages::{CommandEvent, ExecuteCommand, OnDrop, Stdin},
     protocol::EventId,
     service::{
@@ -189,8 +189,7 @@ impl Engine {
             record.started.get_or_insert_with(Timestamp::now);
             // One whose start was called off has another id when it is started again.
             record.command_id = Some(command_id);
-            record.sealed_env.clear();
-            record.sealed_stdin = None;
+            record.forget_secrets();
         };
         if handle.record().command_id != Some(command_id) {
             self.change_command(handle, started, &[]).await;
@@ -223,25 +222,15 @@ impl Engine {
     pub(super) async fn finish(&self, handle: &CommandHandle, ended: Result<CommandResult, WorkspaceError>) {
         let is_cut = handle.is_cut();
         let finished = |record: &mut CommandRecord| {
-            record.state = CommandState::Finished;
-            record.ended = Some(Timestamp::now());
-            record.sealed_env.clear();
-            record.sealed_stdin = None;
-            match ended {
-                Ok(mut result) => {
-                    // Of one that was taken up again its server tells with what the runtime had put before it.
-                    result.command.clone_from(&record.command.command);
-                    record.outcome = Some(Outcome::from(&result));
-                    // Nothing was kept of it here: the output is in the log, all of it that has room there.
-                    (result.stdout, result.stderr) = Default::default();
-                    result.truncated = is_cut;
-                    record.result = Some(result);
-                }
-                Err(error) => {
-                    record.outcome = Some(Outcome::from(&error.kind));
-                    record.error = Some(error);
-                }
-            }
+            record.end(ended.map(|result| CommandResult {
+                // Of one that was taken up again its server tells with what the runtime had put before it.
+                command: record.command.command.clone(),
+                // Nothing was kept of it here: the output is in the log, all of it that has room there.
+                stdout: String::new(),
+                stderr: String::new(),
+                truncated: is_cut,
+                ..result
+            }));
         };
         let id = handle.record().id;
         self.change_command(handle, finished, &[Change::Remove(Table::Unfinished, id.to_string())]).await;

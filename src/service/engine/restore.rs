@@ -8,18 +8,17 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{CommandHandle, Engine, EngineError, RunFollowed, lock, output::stream_bytes};
 use crate::{
-    CommandResult, CommandStream, ErrorKind, Failure, Operation, Outcome, WorkspaceError,
+    CommandResult, CommandStream, ErrorKind, Failure, Operation, WorkspaceError,
     messages::{AttachCommand, ExecuteCommand, Stdin},
     protocol::EventId,
     service::{
         StoreError,
-        store::{Change, CommandRecord, CommandState, Order, RunRecord, RunState, Table, Unfinished},
+        store::{Change, CommandRecord, CommandState, Order, RunRecord, Table, Unfinished},
     },
 };
 
@@ -98,12 +97,7 @@ impl Engine {
     /// Writes down that nobody can tell what became of a command.
     async fn leave_behind(&self, mut record: CommandRecord, reason: &str) -> Result<(), EngineError> {
         let error = unknown(&record, reason.to_owned());
-        record.state = CommandState::Finished;
-        record.ended = Some(Timestamp::now());
-        record.sealed_env.clear();
-        record.sealed_stdin = None;
-        record.outcome = Some(Outcome::from(&error.kind));
-        record.error = Some(error);
+        record.end(Err(error));
         let put = Table::Commands.put(record.id, &record);
         self.kept.add(put.size() + self.logs.size(record.id));
         Ok(self.store.commit(vec![put, Change::Remove(Table::Unfinished, record.id.to_string())]).await?)
@@ -129,12 +123,7 @@ impl Engine {
 
     /// Writes down that a run could not be gone on with.
     async fn leave_run(&self, mut record: RunRecord, reason: &str) -> Result<(), EngineError> {
-        record.state = RunState::Finished;
-        record.ended = Some(Timestamp::now());
-        record.open = false;
-        record.error = Some(reason.to_owned());
-        record.sealed_env.clear();
-        record.sealed_bytes.clear();
+        record.end(None, Some(reason.to_owned()));
         let put = Table::Runs.put(record.id, &record);
         self.kept.add(put.size() + self.logs.size(record.id));
         Ok(self.store.commit(vec![put, Change::Remove(Table::Unfinished, record.id.to_string())]).await?)

@@ -11,6 +11,7 @@ use crate::{
     RunOperation, RunSpec,
     fleet::{Job, Work},
     messages::{ExecuteCommand, StartCommand, Stdin, UploadSource},
+    service::strict,
 };
 
 /// A run that is to be started.
@@ -66,17 +67,11 @@ pub(super) fn read_jobs(mut jobs: Vec<Value>) -> Result<(Vec<Job>, Vec<Bytes>), 
     Ok((jobs, bytes))
 }
 
-/// Reads what is given, of which nothing is passed over: a misspelt filter would pick everything.
+/// Reads what is given, of which nothing is passed over.
 fn read_strictly<T: DeserializeOwned>(what: &str, given: Value) -> Result<T, EngineError> {
-    let mut passed_over = None;
-    let read = serde_ignored::deserialize(given, |path| {
-        // What has several forms is a question mark in the path.
-        passed_over.get_or_insert_with(|| path.to_string().replace(".?", ""));
-    });
-    let value = read.map_err(|error: serde_json::Error| EngineError::Invalid(error.to_string()))?;
-    match passed_over {
-        None => Ok(value),
-        Some(path) => Err(EngineError::Invalid(format!("{what} has no setting `{}`", path.escape_debug()))),
+    match strict::read(given).map_err(|error: serde_json::Error| EngineError::Invalid(error.to_string()))? {
+        (value, None) => Ok(value),
+        (_, Some(path)) => Err(EngineError::Invalid(format!("{what} has no setting `{path}`"))),
     }
 }
 

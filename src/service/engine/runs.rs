@@ -229,15 +229,7 @@ impl Engine {
 
     /// Writes down how a run ended.
     pub(super) async fn finish_run(&self, run: &RunFollowed, summary: Option<RunSummary>, error: Option<String>) {
-        let finished = |record: &mut RunRecord| {
-            record.state = RunState::Finished;
-            record.ended = Some(Timestamp::now());
-            record.open = false;
-            record.summary = summary;
-            record.error = error;
-            record.sealed_env.clear();
-            record.sealed_bytes.clear();
-        };
+        let finished = |record: &mut RunRecord| record.end(summary, error);
         let id = run.record().id;
         self.change_run(run, finished, &[Change::Remove(Table::Unfinished, id.to_string())]).await;
         run.log().finish();

@@ -12,6 +12,7 @@ use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture};
 use tokio_util::sync::CancellationToken;
 
 use super::socket::MOST;
+use crate::client::{announced, extended};
 
 /// The most bytes of the first message, with what comes before it.
 const FIRST: usize = 4 << 10;
@@ -131,7 +132,7 @@ impl Frames {
         if self.missing() > 0 {
             return if step >= room { Err(TooLong) } else { Ok(Step { bytes: step, ends_message: false }) };
         }
-        let length = self.length();
+        let length = announced(&self.head).ok_or(TooLong)?;
         if length > MOST as u64 || length.saturating_add(step as u64) > room as u64 {
             return Err(TooLong);
         }
@@ -146,22 +147,7 @@ impl Frames {
     fn missing(&self) -> usize {
         let Some(second) = self.head.get(1) else { return 2 - self.head.len() };
         let mask = if second & 0x80 == 0 { 0 } else { 4 };
-        (2 + Self::extended(*second) + mask).saturating_sub(self.head.len())
-    }
-
-    /// How many bytes say a length that has no room in the second byte.
-    const fn extended(second: u8) -> usize {
-        match second & 0x7f {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        }
-    }
-
-    fn length(&self) -> u64 {
-        let short = u64::from(self.head[1] & 0x7f);
-        let extended = &self.head[2..2 + Self::extended(self.head[1])];
-        if extended.is_empty() { short } else { extended.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)) }
+        (2 + extended(*second) + mask).saturating_sub(self.head.len())
     }
 }
 

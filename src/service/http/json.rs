@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::{Authorized, Problem, ProblemKind};
-use crate::service::server::Shared;
+use crate::service::{server::Shared, strict};
 
 /// The largest JSON body.
 pub(crate) const JSON_LIMIT: usize = 4 << 20;
@@ -106,20 +106,14 @@ fn too_slow() -> Problem {
     Problem::new(ProblemKind::TooSlow, "the body did not arrive in time")
 }
 
-/// Reads what the JSON of a request says. What would be passed over is refused wherever it is: a misspelt filter would pick
-/// everything.
+/// Reads what the JSON of a request says, of which nothing is passed over.
 pub(crate) fn read_strictly<'de, T: serde::Deserialize<'de>, R: serde_json::de::Read<'de>>(
     json: &mut serde_json::Deserializer<R>,
 ) -> Result<T, Problem> {
-    let mut passed_over = None;
-    let read = serde_ignored::deserialize(&mut *json, |path| {
-        // What has several forms is a question mark in the path.
-        passed_over.get_or_insert_with(|| path.to_string().replace(".?", ""));
-    });
-    let value = read.and_then(|value| json.end().map(|()| value)).map_err(|error| wrong(&error))?;
-    match passed_over {
-        None => Ok(value),
-        Some(path) => Err(Problem::invalid(format!("there is no setting `{}` here", path.escape_debug()))),
+    let read = strict::read(&mut *json);
+    match read.and_then(|read| json.end().map(|()| read)).map_err(|error| wrong(&error))? {
+        (value, None) => Ok(value),
+        (_, Some(path)) => Err(Problem::invalid(format!("there is no setting `{path}` here"))),
     }
 }
 

@@ -144,6 +144,31 @@ pub(crate) struct CommandRecord {
     pub(crate) error: Option<WorkspaceError>,
 }
 
+impl CommandRecord {
+    /// Takes in how it ended. What a command says of its output is up to who has it.
+    pub(crate) fn end(&mut self, ended: Result<CommandResult, WorkspaceError>) {
+        self.state = CommandState::Finished;
+        self.ended = Some(Timestamp::now());
+        self.forget_secrets();
+        match ended {
+            Ok(result) => {
+                self.outcome = Some(Outcome::from(&result));
+                self.result = Some(result);
+            }
+            Err(error) => {
+                self.outcome = Some(Outcome::from(&error.kind));
+                self.error = Some(error);
+            }
+        }
+    }
+
+    /// Forgets what only a start needs.
+    pub(crate) fn forget_secrets(&mut self) {
+        self.sealed_env.clear();
+        self.sealed_stdin = None;
+    }
+}
+
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,6 +211,18 @@ pub(crate) struct RunRecord {
     /// Why it could not be gone on with.
     #[serde(default)]
     pub(crate) error: Option<String>,
+}
+
+impl RunRecord {
+    /// Takes in how it ended, or why it could not be gone on with.
+    pub(crate) fn end(&mut self, summary: Option<RunSummary>, error: Option<String>) {
+        self.state = RunState::Finished;
+        self.ended = Some(Timestamp::now());
+        self.open = false;
+        (self.summary, self.error) = (summary, error);
+        self.sealed_env.clear();
+        self.sealed_bytes.clear();
+    }
 }
 
 /// Jobs that were added to a run.

@@ -36,6 +36,8 @@ macro_rules! waits_for_a_command {
     };
 }
 
+pub(crate) use waits_for_a_command;
+
 /// Runs a command and waits for its end. Answer: [`CommandResult`].
 ///
 /// Its start is a step; waiting for its end is not, unless [`hold_until`](Self::hold_until) says so.

@@ -14,7 +14,7 @@ mod progress;
 mod stream;
 mod traced;
 
-pub(crate) use command::{Attach, Execute, Known, Spec};
+pub(crate) use command::{Attach, Execute, Known, Spec, waits_for_a_command};
 pub use command::{
     AttachCommand, CommandEvent, CommandOutput, ExecuteCommand, GetCommandOutput, HoldUntil, OnDrop, StartCommand,
     Stdin, StopCommand,

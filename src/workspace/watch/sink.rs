@@ -111,13 +111,11 @@ impl Sink {
             let Some(text) = self.wanted(stream, text) else { continue };
             if self.follow_output {
                 let mut fresh = self.fresh(stream, &text);
-                let mut pieces = Vec::with_capacity(1);
                 while !fresh.is_empty() {
                     let (piece, rest) = fresh.split_at(fresh.floor_char_boundary(MOST_OF_AN_EVENT));
-                    pieces.push(CommandEvent::Output { stream, text: piece.to_owned() });
+                    self.pending.push(CommandEvent::Output { stream, text: piece.to_owned() });
                     fresh = rest;
                 }
-                self.pending.append(&mut pieces);
             }
             match stream {
                 OutputStream::Stdout => self.stdout.push(text),
