@@ -96,6 +96,10 @@ impl AgentServer {
     pub async fn run(self) -> Result<(), AgentError> {
         // Also when this future is dropped, nobody must wait for ever.
         let _done = self.control.done.clone().drop_guard();
+        self.serve().await
+    }
+
+    async fn serve(self) -> Result<(), AgentError> {
         let listener = tokio::net::TcpListener::from_std(self.listener).map_err(AgentError::Start)?;
         let state = AgentState::new(&self.config, self.address.port(), self.control.stop.clone());
         let served =
@@ -114,8 +118,11 @@ impl AgentServer {
         // Made here, so that a failure is an error of the call.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Start)?;
         let serve = move || {
+            // It is done when its connections are closed, whose tasks end with the set of them: who has waited for that must not
+            // find one that still takes a request and drops it.
+            let _done = server.control.done.clone().drop_guard();
             let local = tokio::task::LocalSet::new();
-            if let Err(error) = local.block_on(&runtime, server.run()) {
+            if let Err(error) = local.block_on(&runtime, server.serve()) {
                 log::error!("{error}");
             }
         };
