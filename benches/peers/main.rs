@@ -21,7 +21,12 @@ mod workers;
 
 use std::{path::Path, time::Duration};
 
+use mimalloc::MiMalloc;
 use process::Result;
+
+/// As in the program `wsfleet`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();

@@ -103,7 +103,7 @@ impl AgentClient {
     /// # Errors
     /// As any request.
     pub async fn search_bash_events(&self, query: &EventQuery) -> Result<BashEventPage, Failure> {
-        self.ask(Call::get(self, query.on(self.api("/bash/bash_events/search")))).await
+        self.ask_for_page(Call::get(self, query.on(self.api("/bash/bash_events/search")))).await
     }
 
     /// One event.

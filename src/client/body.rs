@@ -8,7 +8,7 @@ use awc::{
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use tokio::{
     task::coop::consume_budget,
     time::{Instant, timeout},
@@ -136,7 +136,7 @@ async fn next(
 }
 
 /// Reads a body as JSON, whatever its content type says.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8], headers: &HeaderMap, what: &str) -> Result<T, Failure> {
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], headers: &HeaderMap, what: &str) -> Result<T, Failure> {
     if body.is_empty() {
         return Err(Failure::protocol(format!("the answer to {what} is empty, or does not say how long it is")));
     }

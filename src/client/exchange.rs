@@ -33,9 +33,13 @@ use super::{
     status::{self, Refusal},
     target::Target,
     trace,
+    turns::{PIECE, turn_for},
     watch::Watch,
 };
-use crate::{Effect, ErrorKind, Failure};
+use crate::{
+    Effect, ErrorKind, Failure,
+    protocol::{BashEventPage, UnreadEventPage},
+};
 
 /// A request.
 pub(super) struct Call {
@@ -106,6 +110,33 @@ impl AgentClient {
         self.read_json(&mut answer, bounds, &name).await
     }
 
+    /// The answer to a search, whose events are read one after the other: a page of them may be large.
+    pub(super) async fn ask_for_page(&self, call: Call) -> Result<BashEventPage, Failure> {
+        let name = call.name();
+        let mut answer = self.answer(call).await?;
+        let body = self.read_body(&mut answer, Bounds::json(self.limits()), &name).await?;
+        let (secrets, headers) = (self.secrets(), answer.headers());
+        if body.len() <= PIECE {
+            return secrets.reading(&body, |body| body::parse(body, headers, &name));
+        }
+        turn_for(body.len()).await;
+        let unread = |body| body::parse::<UnreadEventPage<'_>>(body, headers, &name);
+        let page = unread(&body).map_err(|failure| {
+            secrets.told_of(&body, failure, |body| body::parse::<UnreadEventPage<'_>>(body, headers, &name).err())
+        })?;
+        let mut items = Vec::with_capacity(page.items.len());
+        for event in page.items {
+            let event = event.get().as_bytes();
+            turn_for(event.len()).await;
+            items.push(secrets.reading(event, |event| body::parse(event, headers, &name))?);
+        }
+        Ok(BashEventPage { items, next_page_id: page.next_page_id })
+    }
+
+    async fn read_body(&self, answer: &mut ClientResponse, bounds: Bounds, what: &str) -> Result<Vec<u8>, Failure> {
+        body::read(answer, bounds, what).await.map_err(|failure| self.secrets().hide(failure))
+    }
+
     /// The body of an answer to `what`, read as JSON. A failure has none of what the server repeats of the secrets.
     pub(super) async fn read_json<T: DeserializeOwned>(
         &self,
@@ -113,7 +144,8 @@ impl AgentClient {
         bounds: Bounds,
         what: &str,
     ) -> Result<T, Failure> {
-        let body = body::read(answer, bounds, what).await.map_err(|failure| self.secrets().hide(failure))?;
+        let body = self.read_body(answer, bounds, what).await?;
+        turn_for(body.len()).await;
         self.secrets().reading(&body, |body| body::parse(body, answer.headers(), what))
     }
 

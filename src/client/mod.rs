@@ -42,6 +42,7 @@ mod target;
 mod tls;
 mod trace;
 mod transport;
+mod turns;
 mod upload;
 mod watch;
 

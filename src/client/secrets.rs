@@ -71,12 +71,19 @@ impl Secrets {
 
     /// Reads something; a failure that repeats what it read has none of them.
     pub(super) fn reading<T>(&self, bytes: &[u8], read: impl Fn(&[u8]) -> Result<T, Failure>) -> Result<T, Failure> {
-        read(bytes).map_err(|failure| {
-            let failure = match self.without_in(bytes) {
-                Cow::Owned(hidden) => read(&hidden).err().unwrap_or(failure),
-                Cow::Borrowed(_) => failure,
-            };
-            self.hide(failure)
+        read(bytes).map_err(|failure| self.told_of(bytes, failure, |hidden| read(hidden).err()))
+    }
+
+    /// A failure that repeats what was read, without them. `again` reads the same bytes without them.
+    pub(super) fn told_of(
+        &self,
+        bytes: &[u8],
+        failure: Failure,
+        again: impl FnOnce(&[u8]) -> Option<Failure>,
+    ) -> Failure {
+        self.hide(match self.without_in(bytes) {
+            Cow::Owned(hidden) => again(&hidden).unwrap_or(failure),
+            Cow::Borrowed(_) => failure,
         })
     }
 }

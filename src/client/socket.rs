@@ -27,6 +27,7 @@ use super::{
     pool::Lent,
     secrets::Secrets,
     status::{self, Refusal},
+    turns::turn_for,
 };
 use crate::{
     ErrorKind, Failure,
@@ -58,6 +59,8 @@ pub(super) fn auth(key: &SessionKey) -> Result<String, Failure> {
 pub struct EventSocket {
     framed: Framed<BoxedSocket, BoundedCodec>,
     messages: Messages,
+    /// What came and was not looked into yet.
+    frame: Option<Frame>,
     secrets: Rc<Secrets>,
     idle: Duration,
     heard: Instant,
@@ -84,6 +87,7 @@ impl AgentClient {
         let mut socket = EventSocket {
             framed: framed.into_map_codec(|codec| BoundedCodec::new(codec, limits.max_socket_frame)),
             messages: Messages::new(limits.max_socket_frame),
+            frame: None,
             secrets: self.secrets().clone(),
             idle: limits.idle_timeout,
             heard: Instant::now(),
@@ -130,15 +134,29 @@ impl EventSocket {
         let _ = timeout(FAREWELL, self.framed.send(Message::Close(Some(CloseCode::Normal.into())))).await;
     }
 
-    /// Waits for a frame, or asks a server that is silent for a sign of life.
+    /// Takes a frame, or asks a server that is silent for a sign of life.
     async fn step(&mut self) -> Result<Option<BashEvent>, Failure> {
+        if self.frame.is_none() {
+            self.frame = self.hear().await?;
+        }
+        if let Some(Frame::Text(text) | Frame::Continuation(Item::Last(text))) = &self.frame {
+            turn_for(text.len() + self.messages.len()).await;
+        }
+        match self.frame.take() {
+            Some(frame) => self.take(frame).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Waits for a frame. `None` after a question whether the server is there.
+    async fn hear(&mut self) -> Result<Option<Frame>, Failure> {
         let quiet = self.idle / 2;
         let patience = if self.is_asked { quiet * 2 } else { quiet };
         match timeout_at(self.heard + patience, self.framed.next()).await {
             Ok(Some(Ok(frame))) => {
                 self.heard = Instant::now();
                 self.is_asked = false;
-                self.take(frame).await
+                Ok(Some(frame))
             }
             Ok(Some(Err(error))) => Err(self.unreadable(&error)),
             Ok(None) => Err(lost("it was closed without a word")),
@@ -200,6 +218,11 @@ impl Messages {
     /// Messages of at most so many bytes.
     pub(super) const fn new(most: usize) -> Self {
         Self { partial: None, most }
+    }
+
+    /// How much there is of a message of which more is to come.
+    fn len(&self) -> usize {
+        self.partial.as_ref().map_or(0, BytesMut::len)
     }
 
     /// Takes a piece, and returns the message that it completes.

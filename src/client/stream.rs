@@ -15,7 +15,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::watch::Watch;
+use super::{turns::Taken, watch::Watch};
 
 /// How much of an answer is kept that came while the request was still being sent.
 const EARLY_BYTES: usize = 64 * 1024;
@@ -41,6 +41,7 @@ pub(super) struct ClientStream {
     duplex: bool,
     early: BytesMut,
     refused: bool,
+    taken: Taken,
 }
 
 impl ClientStream {
@@ -48,7 +49,7 @@ impl ClientStream {
         if matches!(wire, Wire::Tls(_)) {
             watch.encrypted();
         }
-        Self { wire, watch, duplex, early: BytesMut::new(), refused: false }
+        Self { wire, watch, duplex, early: BytesMut::new(), refused: false, taken: Taken::default() }
     }
 
     /// Looks for an answer, without waiting for one.
@@ -93,8 +94,13 @@ impl AsyncRead for ClientStream {
             self.early.advance(length);
             return Poll::Ready(Ok(()));
         }
+        ready!(self.taken.poll_turn(cx));
         let before = buf.filled().len();
-        let result = ready!(Pin::new(&mut self.wire).poll_read(cx, buf));
+        let Poll::Ready(result) = Pin::new(&mut self.wire).poll_read(cx, buf) else {
+            self.taken.pause();
+            return Poll::Pending;
+        };
+        self.taken.add(buf.filled().len() - before);
         self.watch.heard(&buf.filled()[before..]);
         if result.is_ok() && buf.filled().len() == before && buf.remaining() > 0 {
             self.watch.ended();

@@ -1,5 +1,6 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::EventId;
 
@@ -164,6 +165,17 @@ pub struct BashEventPage {
     /// The id of the first item of the next page, absent on the last page.
     #[serde(default)]
     pub next_page_id: Option<String>,
+}
+
+/// One page of a search whose events are yet to be read.
+#[derive(Deserialize)]
+pub(crate) struct UnreadEventPage<'a> {
+    /// The events of this page.
+    #[serde(borrow, deserialize_with = "super::read::page")]
+    pub(crate) items: Vec<&'a RawValue>,
+    /// As of [`BashEventPage`].
+    #[serde(default)]
+    pub(crate) next_page_id: Option<String>,
 }
 
 /// The answer to `DELETE /api/bash/bash_events`.

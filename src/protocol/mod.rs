@@ -16,6 +16,7 @@ mod read;
 mod server;
 mod trace;
 
+pub(crate) use bash::UnreadEventPage;
 pub use bash::{
     BashCommand, BashErrorEvent, BashEvent, BashEventKind, BashEventPage, BashOutput, ClearedEvents, SortOrder,
     StartBashCommand,

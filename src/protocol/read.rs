@@ -3,7 +3,7 @@
 //! What a derived reader does with a `kind` among the fields, it puts everything aside first, known or not, and that takes
 //! many times the memory of the text. Here only the known fields are kept, and of what is no text or number nothing.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -240,17 +240,17 @@ impl<'de> Visitor<'de> for EventVisitor {
 }
 
 /// Reads the events of a page, and no more of them than a page can have.
-pub(super) fn page<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<BashEvent>, D::Error> {
-    struct Page;
+pub(super) fn page<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct Page<T>(PhantomData<T>);
 
-    impl<'de> Visitor<'de> for Page {
-        type Value = Vec<BashEvent>;
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Page<T> {
+        type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a list of events")
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<BashEvent>, A::Error> {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
             let mut events = Vec::new();
             while let Some(event) = list.next_element()? {
                 if events.len() == MOST_EVENTS {
@@ -261,7 +261,7 @@ pub(super) fn page<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bas
             Ok(events)
         }
     }
-    deserializer.deserialize_seq(Page)
+    deserializer.deserialize_seq(Page(PhantomData))
 }
 
 #[cfg(test)]

@@ -59,6 +59,8 @@ struct Link {
     /// Counts the clients there were, so that whoever drops idle ones knows which he was told of.
     generation: u64,
     last_use: Instant,
+    /// Whether the client was needed again soon after there had been one, as by a workspace that runs one command after another.
+    returns: bool,
     /// Cancelled when this link is replaced.
     replaced: CancellationToken,
 }
@@ -94,6 +96,7 @@ impl Core {
             client: None,
             generation: 0,
             last_use: Instant::now(),
+            returns: false,
             replaced: CancellationToken::new(),
         };
         Rc::new(Self {
@@ -116,16 +119,22 @@ impl Core {
     /// The client of the current link.
     pub(crate) fn client(self: &Rc<Self>) -> Result<AgentClient, Failure> {
         let mut link = self.link.borrow_mut();
-        link.last_use = Instant::now();
+        let rested = std::mem::replace(&mut link.last_use, Instant::now()).elapsed();
         if let Some(client) = &link.client {
             return Ok(client.clone());
         }
         let observer = LinkObserver::of(self);
         let client = AgentClient::observed(&link.connection, &self.transport, self.config.limits, observer)?;
         link.client = Some(client.clone());
+        link.returns = link.generation > 0 && rested < warm::IDLE;
         link.generation += 1;
         warm::keep(self, link.generation);
         Ok(client)
+    }
+
+    /// Whether its client is likely to be needed again soon: a command runs, or one command follows another.
+    pub(super) fn needs_client_soon(&self) -> bool {
+        self.feed.len() > 0 || self.link.borrow().returns
     }
 
     /// Gives the client of this generation up, if it was not used for so long and is not in use.

@@ -13,17 +13,19 @@ use super::core::Core;
 use crate::client::AgentClient;
 
 /// How long a client without use is kept; servers close idle connections after 5 s.
-const IDLE: Duration = Duration::from_secs(4);
+pub(super) const IDLE: Duration = Duration::from_secs(4);
 
 /// More than so many on one arbiter are a crowd,
 const CROWD: usize = 256;
 
-/// in which only those are kept that were used so recently that their workspace may be between two of its commands. A run over
-/// thousands of workspaces with a command each would otherwise hold a connection to all of them.
-const IDLE_IN_A_CROWD: Duration = Duration::from_millis(500);
+/// in which only those are kept that were used a moment ago, and those of workspaces that came back for theirs before: a
+/// workspace that runs one command after another connects once more, and not again. A run over thousands of workspaces
+/// with a command each would otherwise hold a connection to all of them.
+const IDLE_IN_A_CROWD: Duration = Duration::from_millis(100);
 
 /// How far apart the looks are.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+const BETWEEN_LOOKS_AT_A_CROWD: Duration = Duration::from_millis(50);
 
 thread_local! {
     static WARM: RefCell<Warm> = RefCell::default();
@@ -59,7 +61,8 @@ impl Drop for Looking {
 
 async fn look(_looking: Looking) {
     loop {
-        actix_rt::time::sleep(BETWEEN_LOOKS).await;
+        let is_crowd = WARM.with_borrow(Warm::is_crowd);
+        actix_rt::time::sleep(if is_crowd { BETWEEN_LOOKS_AT_A_CROWD } else { BETWEEN_LOOKS }).await;
         let (idle, done) = WARM.with_borrow_mut(|warm| (warm.take_idle(), warm.clients.is_empty()));
         // Closing a connection may wake whoever waits for it.
         drop(idle);
@@ -70,13 +73,16 @@ async fn look(_looking: Looking) {
 }
 
 impl Warm {
+    const fn is_crowd(&self) -> bool {
+        self.clients.len() > CROWD
+    }
+
     fn take_idle(&mut self) -> Vec<AgentClient> {
-        let patience = if self.clients.len() > CROWD { IDLE_IN_A_CROWD } else { IDLE };
+        let patience = if self.is_crowd() { IDLE_IN_A_CROWD } else { IDLE };
         let mut idle = Vec::new();
         self.clients.retain(|(core, generation)| {
             let Some(core) = core.upgrade() else { return false };
-            // The output of a command that runs is searched for again, if only every other second.
-            let patience = if core.feed.len() > 0 { IDLE } else { patience };
+            let patience = if core.needs_client_soon() { IDLE } else { patience };
             match core.idle_client(*generation, patience) {
                 Held::Kept => true,
                 Held::Other => false,

@@ -25,9 +25,9 @@ impl Agent {
 
     /// Starts one that gets, with its commands, only the time that nobody else wants.
     #[allow(dead_code)]
-    pub(crate) fn start_nice(root: &Path) -> Self {
-        let mut command = Command::new("nice");
-        command.args(["-n", "19", env!("CARGO_BIN_EXE_wsfleet")]);
+    pub(crate) fn start_idle(root: &Path) -> Self {
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0", env!("CARGO_BIN_EXE_wsfleet")]);
         Self::begin(command, root, 0, &[])
     }
 

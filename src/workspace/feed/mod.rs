@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::watch::{CommandWatch, Started};
 use crate::protocol::{CommandHead, EventId};
 pub(crate) use plan::{Reach, Want};
-pub(crate) use search::{Pages, find_command, find_commands, last_output, read_all};
+pub(crate) use search::{CommandSearch, Pages, last_output, read_all};
 
 /// The children of a workspace and what they wait for.
 #[derive(Default)]

@@ -1,19 +1,19 @@
 use std::rc::Rc;
 
 use crate::{
-    Failure,
+    ErrorKind, Failure,
     client::{AgentClient, EventQuery},
     protocol::{BashCommand, BashEvent, BashEventKind, BashOutput, CommandHead, EventId, SortOrder},
     workspace::core::Core,
 };
 
 /// How much text a page should bring. A page of 100 full chunks would be 118 MB.
-const PAGE_BYTES: usize = 8 << 20;
-const SMALLEST_PAGE: u32 = 8;
+const PAGE_BYTES: usize = 4 << 20;
+const SMALLEST_PAGE: u32 = 4;
 const LARGEST_PAGE: u32 = 100;
 
-/// How many pages are searched for a command whose start was lost: more events than servers keep.
-const MOST_PAGES: usize = 1_000;
+/// How many pages are searched for a command whose start was lost: a million commands.
+const MOST_PAGES: usize = 10_000;
 
 /// How many pages a search may have. Each brings an event at least, and where events are small a hundred.
 const LONGEST_SEARCH: u64 = 100_000;
@@ -170,47 +170,55 @@ fn output_of(id: EventId) -> impl Fn(BashEvent) -> Option<BashOutput> {
     }
 }
 
-/// Looks for a command by the head of its text.
+/// Looks for commands by the heads of their texts: for the newest command of each.
 ///
 /// All commands are looked through, the newest first: the time of a lost start is not known, since a server's clock may
-/// have been set back.
-pub(crate) async fn find_command(core: &Rc<Core>, head: CommandHead) -> Result<Option<BashCommand>, Failure> {
-    let mut found = find(core, &[head], true).await?;
-    Ok(found.pop().map(|(_, command)| command))
+/// have been set back. That may take many pages, and so a page that cannot be read is read again, and not those before it.
+pub(crate) struct CommandSearch<'a> {
+    heads: &'a [CommandHead],
+    search: Search,
+    pages: Pages,
+    read: usize,
+    found: Vec<(CommandHead, BashCommand)>,
 }
 
-/// Looks for commands by the heads of their texts, in one search. Returns the newest command of each head that has one.
-pub(crate) async fn find_commands(
-    core: &Rc<Core>,
-    heads: &[CommandHead],
-) -> Result<Vec<(CommandHead, BashCommand)>, Failure> {
-    find(core, heads, false).await
-}
+impl<'a> CommandSearch<'a> {
+    pub(crate) fn new(heads: &'a [CommandHead]) -> Self {
+        Self { heads, search: Self::search(), pages: Pages::default(), read: 0, found: Vec::new() }
+    }
 
-async fn find(
-    core: &Rc<Core>,
-    heads: &[CommandHead],
-    first_only: bool,
-) -> Result<Vec<(CommandHead, BashCommand)>, Failure> {
-    let mut found: Vec<(CommandHead, BashCommand)> = Vec::new();
-    let client = core.client()?;
-    let query =
-        EventQuery { kind: Some(BashEventKind::Command), sort: SortOrder::NewestFirst, ..EventQuery::default() };
-    let (mut search, mut pages) = (Search::new(query), Pages::default());
-    for _ in 0..MOST_PAGES {
-        let Some(events) = search.next(&client, &mut pages).await? else { return Ok(found) };
+    fn search() -> Search {
+        let (kind, sort) = (Some(BashEventKind::Command), SortOrder::NewestFirst);
+        Search::new(EventQuery { kind, sort, ..EventQuery::default() })
+    }
+
+    /// Reads one page. Returns whether that was enough. After a failure it goes on where it was.
+    pub(crate) async fn read_page(&mut self, core: &Rc<Core>) -> Result<bool, Failure> {
+        if self.read == MOST_PAGES {
+            return Err(Failure::protocol("the server lists more commands than can be searched"));
+        }
+        let page = self.search.next(&core.client()?, &mut self.pages).await.inspect_err(|failure| {
+            if matches!(failure.kind, ErrorKind::Rejected { .. } | ErrorKind::NotFound { .. }) {
+                // The log was cleared, and with it went the page.
+                self.search = Self::search();
+            }
+        })?;
+        self.read += 1;
+        let Some(events) = page else { return Ok(true) };
         for event in events {
             let BashEvent::Command(command) = event else { continue };
             let Some((head, _)) = CommandHead::strip(&command.command) else { continue };
-            if heads.contains(&head) && found.iter().all(|(known, _)| *known != head) {
-                found.push((head, command));
+            if self.heads.contains(&head) && self.found.iter().all(|(known, _)| *known != head) {
+                self.found.push((head, command));
             }
         }
-        if found.len() == heads.len() || (first_only && !found.is_empty()) {
-            return Ok(found);
-        }
+        Ok(self.found.len() == self.heads.len())
     }
-    Err(Failure::protocol("the server lists more commands than can be searched"))
+
+    /// What was found.
+    pub(crate) fn found(self) -> Vec<(CommandHead, BashCommand)> {
+        self.found
+    }
 }
 
 #[cfg(test)]

@@ -83,10 +83,13 @@ impl PrivateFolder {
     }
 
     /// What the command does with the folder before anything else.
+    ///
+    /// A late copy of an upload may arrive while the folder is being removed, which then fails and is made up for when the
+    /// command has ended. The command's own stderr does not tell of it.
     pub(super) fn prelude(&self) -> String {
         let env = self.env.as_ref().map_or_else(String::new, |env| format!(". {env}; "));
         let stdin = self.stdin.as_ref().map_or_else(String::new, |stdin| format!("exec <{stdin}; "));
-        format!("{env}{stdin}rm -rf {}; ", self.path)
+        format!("{env}{stdin}rm -rf {} 2>/dev/null; ", self.path)
     }
 
     /// Whether the folder may be there again although the command has removed it.
@@ -111,5 +114,22 @@ async fn open(stdin: &Stdin) -> Result<UploadBody, Failure> {
     match stdin {
         Stdin::Bytes(bytes) => Ok(UploadBody::bytes(bytes.clone())),
         Stdin::Path(path) => super::file::open_source(path).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_removed_yet_is_not_the_commands_affair() {
+        let folder =
+            PrivateFolder { path: "/tmp/.wsfleet-none.d".to_owned(), env: None, stdin: None, is_repeated: true };
+        let script = format!("rm() {{ echo 'Directory not empty' >&2; return 1; }}; {}echo ran", folder.prelude());
+        let ended = Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&ended.stdout), "ran\n");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
     }
 }

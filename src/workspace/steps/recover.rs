@@ -14,7 +14,7 @@ use crate::{
     workspace::{
         backoff::{NEVER_ANSWERED, Waits},
         core::Core,
-        feed,
+        feed::CommandSearch,
         superseded::{self, Fate},
     },
 };
@@ -48,12 +48,12 @@ pub(super) async fn recover(
     caller: &CancellationToken,
 ) -> Result<Recovered, Failure> {
     let mut inquiry = Inquiry::new(core, head, lost, caller);
-    if let Some(command) = inquiry.until_answered(|| feed::find_command(core, head)).await? {
+    if let Some((_, command)) = inquiry.find(&[head]).await?.pop() {
         return Ok(Recovered::Found { command, forbidden: false });
     }
     inquiry.until_answered(|| put_tombstone(core, head)).await?;
     for _ in 0..2 {
-        let Some(command) = inquiry.until_answered(|| feed::find_command(core, head)).await? else { continue };
+        let Some((_, command)) = inquiry.find(&[head]).await?.pop() else { continue };
         let fate = inquiry.until_answered(|| async { superseded::fate(&core.client()?, command.id).await }).await?;
         return Ok(if fate == Fate::Superseded {
             Recovered::NeverRuns
@@ -100,9 +100,16 @@ impl<'a> Inquiry<'a> {
         Self { core, head, lost: None, caller, began, give_up, hurried: false, tries: 0, refused: None }
     }
 
-    pub(super) async fn until_answered<T, F: Future<Output = Result<T, Failure>>>(
+    /// Finds the newest command of each of these heads.
+    pub(super) async fn find(&mut self, heads: &[CommandHead]) -> Result<Vec<(CommandHead, BashCommand)>, Failure> {
+        let (mut search, core) = (CommandSearch::new(heads), self.core);
+        while !self.until_answered(async || search.read_page(core).await).await? {}
+        Ok(search.found())
+    }
+
+    pub(super) async fn until_answered<T>(
         &mut self,
-        request: impl Fn() -> F,
+        mut request: impl AsyncFnMut() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         loop {
             self.hurry_if_abandoned();
@@ -110,7 +117,7 @@ impl<'a> Inquiry<'a> {
             let bound = give_up.saturating_duration_since(Instant::now());
             let failure = match actix_rt::time::timeout(bound, request()).await {
                 Ok(Ok(answer)) => {
-                    self.refused = None;
+                    (self.refused, self.tries) = (None, 0);
                     return Ok(answer);
                 }
                 Ok(Err(failure)) => failure,

@@ -28,13 +28,29 @@ impl Collector {
     pub(crate) fn push(&mut self, text: String) {
         self.total += text.len() as u64;
         let text = if self.tail.is_empty() { self.fill_head(text) } else { text };
-        if text.is_empty() {
-            return;
+        if !text.is_empty() {
+            self.push_tail(text);
         }
+    }
+
+    /// The same for a text that somebody else has, of which no more is copied than may be kept.
+    pub(crate) fn push_copy(&mut self, text: &str) {
+        if text.len() <= self.bound {
+            return self.push(text.to_owned());
+        }
+        let room = if self.tail.is_empty() { self.head_bound().saturating_sub(self.head.len()) } else { 0 };
+        let (first, rest) = text.split_at(text.floor_char_boundary(room));
+        self.head.push_str(first);
+        let last = &rest[rest.ceil_char_boundary(rest.len() - self.tail_bound())..];
+        self.total += text.len() as u64;
+        self.push_tail(last.to_owned());
+    }
+
+    fn push_tail(&mut self, text: String) {
         self.tail_bytes += text.len();
         self.tail.push_back(text);
         // Whole pieces leave the tail, so that keeping it costs no copying; the rest is cut at the end.
-        let tail_bound = self.bound - self.head_bound();
+        let tail_bound = self.tail_bound();
         while let Some(first) = self.tail.front()
             && self.tail_bytes - first.len() >= tail_bound
         {
@@ -51,7 +67,7 @@ impl Collector {
             text.extend(self.tail);
             return Collected { text, total: self.total, truncated: false };
         }
-        let tail_bound = self.bound - self.head_bound();
+        let tail_bound = self.tail_bound();
         let tail: String = self.tail.into_iter().collect();
         let tail = &tail[tail.ceil_char_boundary(tail.len().saturating_sub(tail_bound))..];
         let left_out = self.total - (text.len() + tail.len()) as u64;
@@ -62,8 +78,12 @@ impl Collector {
         Collected { text, total: self.total, truncated: true }
     }
 
-    fn head_bound(&self) -> usize {
+    const fn head_bound(&self) -> usize {
         self.bound / 2
+    }
+
+    const fn tail_bound(&self) -> usize {
+        self.bound - self.head_bound()
     }
 
     /// Fills the head and returns what does not fit.
@@ -116,12 +136,14 @@ mod tests {
         fn memory_is_bounded_and_short_output_is_whole(bound in 0..64usize, pieces in proptest::collection::vec("\\PC{0,12}", 0..20)) {
             let whole = pieces.concat();
             let longest = pieces.iter().map(String::len).max().unwrap_or(0);
-            let mut collector = Collector::new(bound);
+            let (mut collector, mut copying) = (Collector::new(bound), Collector::new(bound));
             for piece in pieces {
+                copying.push_copy(&piece);
                 collector.push(piece);
                 prop_assert!(collector.head.len() + collector.tail_bytes <= bound + longest);
             }
             let collected = collector.finish();
+            prop_assert_eq!(&copying.finish(), &collected);
             prop_assert_eq!(collected.total, whole.len() as u64);
             prop_assert_eq!(collected.truncated, collected.text != whole);
             prop_assert!(collected.truncated || whole.len() <= bound);

@@ -110,19 +110,34 @@ impl Sink {
             bytes += text.len() as u64;
             let Some(text) = self.wanted(stream, text) else { continue };
             if self.follow_output {
-                let mut fresh = self.fresh(stream, &text);
-                while !fresh.is_empty() {
-                    let (piece, rest) = fresh.split_at(fresh.floor_char_boundary(MOST_OF_AN_EVENT));
-                    self.pending.push(CommandEvent::Output { stream, text: piece.to_owned() });
-                    fresh = rest;
-                }
-            }
-            match stream {
-                OutputStream::Stdout => self.stdout.push(text),
-                OutputStream::Stderr => self.stderr.push(text),
+                self.collector(stream).push_copy(&text);
+                self.tell(stream, text);
+            } else {
+                self.collector(stream).push(text);
             }
         }
         bytes
+    }
+
+    const fn collector(&mut self, stream: OutputStream) -> &mut Collector {
+        match stream {
+            OutputStream::Stdout => &mut self.stdout,
+            OutputStream::Stderr => &mut self.stderr,
+        }
+    }
+
+    /// Lets the follower have what it has not got of a text.
+    fn tell(&mut self, stream: OutputStream, text: String) {
+        let mut fresh = self.fresh(stream, &text);
+        if fresh.len() == text.len() && text.len() <= MOST_OF_AN_EVENT {
+            self.pending.push(CommandEvent::Output { stream, text });
+            return;
+        }
+        while !fresh.is_empty() {
+            let (piece, rest) = fresh.split_at(fresh.floor_char_boundary(MOST_OF_AN_EVENT));
+            self.pending.push(CommandEvent::Output { stream, text: piece.to_owned() });
+            fresh = rest;
+        }
     }
 
     /// The part of a text that is not before what is wanted.
