@@ -43,7 +43,7 @@ impl Turn {
         TURNS.with(|turns| {
             turns.asked.borrow_mut().push_back(Rc::downgrade(&turn));
             if !turns.are_given.replace(true) {
-                actix_rt::spawn(give());
+                actix_rt::spawn(give(Giving));
             }
         });
         turn
@@ -65,19 +65,27 @@ impl Turn {
     }
 }
 
+/// The task's line in the thread's book, which is struck out when it ends, be it because the runtime of the thread does.
+struct Giving;
+
+impl Drop for Giving {
+    fn drop(&mut self) {
+        // While a thread ends this may be gone already.
+        let _ = TURNS.try_with(|turns| {
+            turns.are_given.set(false);
+            drop(turns.asked.take());
+        });
+    }
+}
+
 /// Gives turns until nobody asks.
-async fn give() {
+async fn give(_giving: Giving) {
     loop {
         // All that can go on does so meanwhile.
         yield_now().await;
         let next = TURNS.with(|turns| {
             let mut asked = turns.asked.borrow_mut();
-            let next = std::iter::from_fn(|| asked.pop_front()).find_map(|turn| turn.upgrade());
-            if next.is_none() {
-                turns.are_given.set(false);
-                asked.shrink_to(0);
-            }
-            next
+            std::iter::from_fn(|| asked.pop_front()).find_map(|turn| turn.upgrade())
         });
         match next {
             Some(turn) => turn.give(),
@@ -162,6 +170,14 @@ mod tests {
         drop(forgotten);
         turn_for(PIECE + 1).await;
         assert!(left.is_given.get(), "it came first and was not polled");
+    }
+
+    #[test]
+    fn another_runtime_on_the_same_thread_gives_turns_too() {
+        let system = actix_rt::System::new();
+        system.block_on(async { drop(Turn::ask()) });
+        drop(system);
+        actix_rt::System::new().block_on(turn_for(PIECE + 1));
     }
 
     #[actix_rt::test]

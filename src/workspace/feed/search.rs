@@ -12,6 +12,9 @@ const PAGE_BYTES: usize = 4 << 20;
 const SMALLEST_PAGE: u32 = 4;
 const LARGEST_PAGE: u32 = 100;
 
+/// How many commands the first page of a search for them brings. None is longer than 128 KiB.
+const FIRST_PAGE_OF_COMMANDS: u32 = 32;
+
 /// How many pages are searched for a command whose start was lost: a million commands.
 const MOST_PAGES: usize = 10_000;
 
@@ -184,7 +187,8 @@ pub(crate) struct CommandSearch<'a> {
 
 impl<'a> CommandSearch<'a> {
     pub(crate) fn new(heads: &'a [CommandHead]) -> Self {
-        Self { heads, search: Self::search(), pages: Pages::default(), read: 0, found: Vec::new() }
+        let pages = Pages { limit: FIRST_PAGE_OF_COMMANDS };
+        Self { heads, search: Self::search(), pages, read: 0, found: Vec::new() }
     }
 
     fn search() -> Search {
