@@ -124,10 +124,14 @@ impl AgentClient {
         let page = unread(&body).map_err(|failure| {
             secrets.told_of(&body, failure, |body| body::parse::<UnreadEventPage<'_>>(body, headers, &name).err())
         })?;
-        let mut items = Vec::with_capacity(page.items.len());
+        let (mut items, mut taken) = (Vec::with_capacity(page.items.len()), 0);
         for event in page.items {
             let event = event.get().as_bytes();
-            turn_for(event.len()).await;
+            taken += event.len();
+            if taken > PIECE {
+                turn_for(taken).await;
+                taken = event.len();
+            }
             items.push(secrets.reading(event, |event| body::parse(event, headers, &name))?);
         }
         Ok(BashEventPage { items, next_page_id: page.next_page_id })

@@ -27,7 +27,7 @@ use super::{
     pool::Lent,
     secrets::Secrets,
     status::{self, Refusal},
-    turns::turn_for,
+    turns::Waiting,
 };
 use crate::{
     ErrorKind, Failure,
@@ -61,6 +61,8 @@ pub struct EventSocket {
     messages: Messages,
     /// What came and was not looked into yet.
     frame: Option<Frame>,
+    /// For a turn to look into it.
+    waiting: Waiting,
     secrets: Rc<Secrets>,
     idle: Duration,
     heard: Instant,
@@ -88,6 +90,7 @@ impl AgentClient {
             framed: framed.into_map_codec(|codec| BoundedCodec::new(codec, limits.max_socket_frame)),
             messages: Messages::new(limits.max_socket_frame),
             frame: None,
+            waiting: Waiting::default(),
             secrets: self.secrets().clone(),
             idle: limits.idle_timeout,
             heard: Instant::now(),
@@ -140,7 +143,7 @@ impl EventSocket {
             self.frame = self.hear().await?;
         }
         if let Some(Frame::Text(text) | Frame::Continuation(Item::Last(text))) = &self.frame {
-            turn_for(text.len() + self.messages.len()).await;
+            self.waiting.turn_for(text.len() + self.messages.len()).await;
         }
         match self.frame.take() {
             Some(frame) => self.take(frame).await,

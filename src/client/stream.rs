@@ -20,6 +20,9 @@ use super::{turns::Taken, watch::Watch};
 /// How much of an answer is kept that came while the request was still being sent.
 const EARLY_BYTES: usize = 64 * 1024;
 
+/// Who has room for fewer bytes looks whether a connection is still there, and is told at once.
+const BULK: usize = 1024;
+
 /// The bytes of a status line up to its status.
 const STATUS_LINE: usize = "HTTP/1.1 200".len();
 
@@ -94,7 +97,9 @@ impl AsyncRead for ClientStream {
             self.early.advance(length);
             return Poll::Ready(Ok(()));
         }
-        ready!(self.taken.poll_turn(cx));
+        if buf.remaining() >= BULK {
+            ready!(self.taken.poll_turn(cx));
+        }
         let before = buf.filled().len();
         let Poll::Ready(result) = Pin::new(&mut self.wire).poll_read(cx, buf) else {
             self.taken.pause();
@@ -113,6 +118,10 @@ impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         if self.refused {
             return Poll::Ready(Ok(data.len()));
+        }
+        if !self.duplex {
+            // The answer to come has brought nothing yet.
+            self.taken.pause();
         }
         let written = Pin::new(&mut self.wire).poll_write(cx, data);
         if !is_done(&written) && self.look_for_refusal(cx) {

@@ -96,9 +96,20 @@ async fn give(_giving: Giving) {
 
 /// Waits for a turn to understand so much. It lasts until the caller waits for anything.
 pub(super) async fn turn_for(bytes: usize) {
-    if bytes > PIECE {
-        let turn = Turn::ask();
-        poll_fn(|cx| turn.poll(cx)).await;
+    Waiting::default().turn_for(bytes).await;
+}
+
+/// The turn of somebody who may turn to something else before it comes, and keeps it.
+#[derive(Default)]
+pub(super) struct Waiting(Option<Rc<Turn>>);
+
+impl Waiting {
+    /// As [`turn_for`].
+    pub(super) async fn turn_for(&mut self, bytes: usize) {
+        if bytes > PIECE {
+            poll_fn(|cx| self.0.get_or_insert_with(Turn::ask).poll(cx)).await;
+            self.0 = None;
+        }
     }
 }
 
@@ -125,8 +136,8 @@ impl Taken {
     }
 
     /// Notes that there was nothing to be read, so that others have had their turn.
-    pub(super) const fn pause(&mut self) {
-        self.bytes = 0;
+    pub(super) fn pause(&mut self) {
+        *self = Self::default();
     }
 }
 

@@ -73,7 +73,7 @@ fn a_lost_start_is_looked_for_in_a_log_of_which_every_other_page_gets_lost() {
             .await;
         scene.fleet.remove("direct").await.unwrap();
         let proxy = Proxy::start(&scene.url()).await.unwrap();
-        proxy.spoil_next(START, Fault::DeliverWhenGivenUp);
+        proxy.spoil_next(START, Fault::DeliverAfter(100_000));
         let is_spoilt = Cell::new(true);
         proxy.judge(move |request| {
             (request.path.contains(SEARCH) && is_spoilt.replace(!is_spoilt.get())).then_some(Fault::AnswerInstead(502))
@@ -81,6 +81,8 @@ fn a_lost_start_is_looked_for_in_a_log_of_which_every_other_page_gets_lost() {
         let workspace = scene.fleet.add(impatient("w", &proxy.url(), scene.root.path())).await.unwrap();
         let result = workspace.execute_command("echo ran >>counter; echo out").await.unwrap();
         assert_eq!(result.stdout, "out\n");
+        // The log was read to its end once before the start was forbidden, and twice after that.
+        assert!(proxy.spoilt() > 3 * 3, "{}", proxy.spoilt());
         scene.fleet.remove("w").await.unwrap();
         proxy.release().await;
         assert_eq!(scene.quiet().await, Vec::<String>::new());

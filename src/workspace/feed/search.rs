@@ -1,7 +1,7 @@
 use std::rc::Rc;
 
 use crate::{
-    ErrorKind, Failure,
+    Failure,
     client::{AgentClient, EventQuery},
     protocol::{BashCommand, BashEvent, BashEventKind, BashOutput, CommandHead, EventId, SortOrder},
     workspace::core::Core,
@@ -14,6 +14,9 @@ const LARGEST_PAGE: u32 = 100;
 
 /// How many commands the first page of a search for them brings. None is longer than 128 KiB.
 const FIRST_PAGE_OF_COMMANDS: u32 = 32;
+
+/// How often a search for a command begins anew. After that a page that is refused is asked for again, and is believed in the end.
+const MOST_RESTARTS: u32 = 3;
 
 /// How many pages are searched for a command whose start was lost: a million commands.
 const MOST_PAGES: usize = 10_000;
@@ -182,13 +185,14 @@ pub(crate) struct CommandSearch<'a> {
     search: Search,
     pages: Pages,
     read: usize,
+    restarts: u32,
     found: Vec<(CommandHead, BashCommand)>,
 }
 
 impl<'a> CommandSearch<'a> {
     pub(crate) fn new(heads: &'a [CommandHead]) -> Self {
         let pages = Pages { limit: FIRST_PAGE_OF_COMMANDS };
-        Self { heads, search: Self::search(), pages, read: 0, found: Vec::new() }
+        Self { heads, search: Self::search(), pages, read: 0, restarts: 0, found: Vec::new() }
     }
 
     fn search() -> Search {
@@ -202,9 +206,10 @@ impl<'a> CommandSearch<'a> {
             return Err(Failure::protocol("the server lists more commands than can be searched"));
         }
         let page = self.search.next(&core.client()?, &mut self.pages).await.inspect_err(|failure| {
-            if matches!(failure.kind, ErrorKind::Rejected { .. } | ErrorKind::NotFound { .. }) {
-                // The log was cleared, and with it went the page.
+            if !failure.kind.is_transient() && self.search.query.page_id.is_some() && self.restarts < MOST_RESTARTS {
+                // The log may have been cleared, and with it went the page.
                 self.search = Self::search();
+                self.restarts += 1;
             }
         })?;
         self.read += 1;

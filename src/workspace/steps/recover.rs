@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-const WAITS: Waits = Waits { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
+const WAITS: Waits = Waits { first: Duration::from_millis(25), longest: Duration::from_secs(2) };
 
 /// How long the fate of a command is looked into that nobody waits for any more.
 const HURRIED: Duration = Duration::from_secs(5);

@@ -43,6 +43,9 @@ impl Collector {
         self.head.push_str(first);
         let last = &rest[rest.ceil_char_boundary(rest.len() - self.tail_bound())..];
         self.total += text.len() as u64;
+        // All that came before is further from the end than is kept.
+        self.tail.clear();
+        self.tail_bytes = 0;
         self.push_tail(last.to_owned());
     }
 
