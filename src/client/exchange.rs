@@ -120,8 +120,7 @@ impl AgentClient {
             return secrets.reading(&body, |body| body::parse(body, headers, &name));
         }
         turn_for(body.len()).await;
-        let unread = |body| body::parse::<UnreadEventPage<'_>>(body, headers, &name);
-        let page = unread(&body).map_err(|failure| {
+        let page: UnreadEventPage<'_> = body::parse(&body, headers, &name).map_err(|failure| {
             secrets.told_of(&body, failure, |body| body::parse::<UnreadEventPage<'_>>(body, headers, &name).err())
         })?;
         let (mut items, mut taken) = (Vec::with_capacity(page.items.len()), 0);

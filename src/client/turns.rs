@@ -107,9 +107,14 @@ impl Waiting {
     /// As [`turn_for`].
     pub(super) async fn turn_for(&mut self, bytes: usize) {
         if bytes > PIECE {
-            poll_fn(|cx| self.0.get_or_insert_with(Turn::ask).poll(cx)).await;
-            self.0 = None;
+            poll_fn(|cx| self.poll(cx)).await;
         }
+    }
+
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        ready!(self.0.get_or_insert_with(Turn::ask).poll(cx));
+        self.0 = None;
+        Poll::Ready(())
     }
 }
 
@@ -117,15 +122,15 @@ impl Waiting {
 #[derive(Default)]
 pub(super) struct Taken {
     bytes: usize,
-    turn: Option<Rc<Turn>>,
+    waiting: Waiting,
 }
 
 impl Taken {
     /// Waits until more may be read.
     pub(super) fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.bytes >= PIECE {
-            ready!(self.turn.get_or_insert_with(Turn::ask).poll(cx));
-            *self = Self::default();
+            ready!(self.waiting.poll(cx));
+            self.bytes = 0;
         }
         Poll::Ready(())
     }

@@ -119,7 +119,8 @@ impl Core {
     /// The client of the current link.
     pub(crate) fn client(self: &Rc<Self>) -> Result<AgentClient, Failure> {
         let mut link = self.link.borrow_mut();
-        let rested = std::mem::replace(&mut link.last_use, Instant::now()).elapsed();
+        let now = Instant::now();
+        let rested = now.duration_since(std::mem::replace(&mut link.last_use, now));
         if let Some(client) = &link.client {
             return Ok(client.clone());
         }
