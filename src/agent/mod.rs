@@ -17,6 +17,7 @@
 //!   and within 20 to 50 ms where it is pushed to somebody and the command has run for a second.
 //! - Stop and timeout end every process of a command, also those that left its session.
 //! - A start with the header `Idempotency-Key: <32 hex digits>` seen before answers with the first command.
+//! - A search takes `process_id__eq`, once or more, and lists the commands with one of these ids in a head of the runtime's.
 //! - `/server_info` and the answer to the start of a command have an `instance_id`, which is new at each start.
 //! - Uploads appear whole or not at all; git tells names as they are.
 //! - An event socket that does not read is closed and holds up nobody.

@@ -25,6 +25,9 @@ pub struct EventQuery {
     pub kind: Option<BashEventKind>,
     /// Only output of this command. The command's own event is never among it.
     pub command_id: Option<EventId>,
+    /// Only commands with one of these ids in a head of their texts. The embedded agent server alone knows this, others list all
+    /// commands.
+    pub process_ids: Vec<EventId>,
     /// Only events at this time or later.
     pub timestamp_gte: Option<Timestamp>,
     /// Only events before this time.
@@ -44,6 +47,7 @@ impl Default for EventQuery {
         Self {
             kind: None,
             command_id: None,
+            process_ids: Vec::new(),
             timestamp_gte: None,
             timestamp_lt: None,
             order_gt: None,
@@ -57,7 +61,7 @@ impl Default for EventQuery {
 impl EventQuery {
     fn on(&self, target: Target) -> Target {
         let text = |time: Timestamp| format!("{time:.6}");
-        target
+        let target = target
             .with("limit", &self.limit.to_string())
             .with_some("kind__eq", self.kind.map(BashEventKind::as_str))
             .with_some("command_id__eq", self.command_id.map(|id| id.to_string()).as_deref())
@@ -65,7 +69,8 @@ impl EventQuery {
             .with_some("timestamp__lt", self.timestamp_lt.map(text).as_deref())
             .with_some("order__gt", self.order_gt.map(|order| order.to_string()).as_deref())
             .with_some("sort_order", (self.sort != SortOrder::default()).then_some(self.sort.as_str()))
-            .with_some("page_id", self.page_id.as_deref())
+            .with_some("page_id", self.page_id.as_deref());
+        self.process_ids.iter().fold(target, |target, id| target.with("process_id__eq", &id.to_string()))
     }
 }
 
@@ -150,6 +155,7 @@ mod tests {
         let full = EventQuery {
             kind: Some(BashEventKind::Output),
             command_id: Some(id),
+            process_ids: vec![id, id],
             timestamp_gte: Some("2026-01-02T03:04:05.000006Z".parse().unwrap()),
             timestamp_lt: Some("2026-01-02T03:04:06Z".parse().unwrap()),
             order_gt: Some(0),
@@ -161,7 +167,8 @@ mod tests {
             full.on(Target::new("", 0, "/search")).uri(),
             "/search?limit=8&kind__eq=BashOutput&command_id__eq=0f8fad5bd9cb469fa16570867728950e\
              &timestamp__gte=2026-01-02T03%3A04%3A05.000006Z&timestamp__lt=2026-01-02T03%3A04%3A06.000000Z\
-             &order__gt=0&sort_order=TIMESTAMP_DESC&page_id=a%20b"
+             &order__gt=0&sort_order=TIMESTAMP_DESC&page_id=a%20b\
+             &process_id__eq=0f8fad5bd9cb469fa16570867728950e&process_id__eq=0f8fad5bd9cb469fa16570867728950e"
         );
     }
 }

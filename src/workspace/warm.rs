@@ -16,16 +16,16 @@ use crate::client::AgentClient;
 pub(super) const IDLE: Duration = Duration::from_secs(4);
 
 /// More than so many on one arbiter are a crowd,
-const CROWD: usize = 256;
+const CROWD: usize = 128;
 
 /// in which only those are kept that were used a moment ago, and those of workspaces that came back for theirs before: a
 /// workspace that runs one command after another connects once more, and not again. A run over thousands of workspaces
 /// with a command each would otherwise hold a connection to all of them.
-const IDLE_IN_A_CROWD: Duration = Duration::from_millis(100);
+const IDLE_IN_A_CROWD: Duration = Duration::from_millis(25);
 
 /// How far apart the looks are.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
-const BETWEEN_LOOKS_AT_A_CROWD: Duration = Duration::from_millis(50);
+const BETWEEN_LOOKS_AT_A_CROWD: Duration = Duration::from_millis(10);
 
 thread_local! {
     static WARM: RefCell<Warm> = RefCell::default();

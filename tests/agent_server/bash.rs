@@ -1,7 +1,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use workspace_fleet::agent::Retention;
+use workspace_fleet::{
+    agent::Retention,
+    protocol::{CommandHead, EventId},
+};
 
 use crate::support::{Agent, joined, send, send_json, until};
 
@@ -187,6 +190,29 @@ async fn searches_find_by_kind_time_and_page() {
     assert_eq!(unknown["items"], json!([all[0]]));
     let one = agent.get_json(&format!("/api/bash/bash_events/{}", all[3]["id"].as_str().unwrap())).await;
     assert_eq!(one, all[3]);
+}
+
+#[actix_rt::test]
+async fn searches_find_commands_by_the_ids_in_their_heads() {
+    let agent = Agent::start();
+    let [first, second, other] = [(); 3].map(|()| CommandHead::new(EventId::random()));
+    // A head may have been put before another's, and one may have been sent twice.
+    let texts =
+        [format!("{first}true"), format!("{other}{second}true"), format!("{other}true"), format!("{first}true")];
+    for text in &texts {
+        agent.execute(text).await;
+    }
+    for (query, expected) in [
+        (format!("process_id__eq={}", first.id()), vec![0, 3]),
+        (format!("process_id__eq={}&kind__eq=BashCommand", second.id()), vec![1]),
+        (format!("process_id__eq={}&process_id__eq={}", second.id(), first.id()), vec![0, 1, 3]),
+        (format!("process_id__eq={}", EventId::random()), vec![]),
+        (format!("process_id__eq={}&kind__eq=BashOutput", first.id()), vec![]),
+    ] {
+        let found = agent.search_all(&query, 1).await;
+        let expected: Vec<_> = expected.into_iter().map(|at: usize| json!(texts[at])).collect();
+        assert_eq!(found.iter().map(|event| event["command"].clone()).collect::<Vec<_>>(), expected, "{query}");
+    }
 }
 
 #[actix_rt::test]

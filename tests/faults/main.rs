@@ -2,11 +2,13 @@
 //! right error; no command runs twice, no output is lost or doubled, and nothing is left behind.
 
 mod cells;
+mod flood;
 mod gateway;
 mod matrix;
 mod noise;
 mod operations;
 mod scene;
+mod searches;
 mod soak;
 mod starts;
 #[path = "../support/mod.rs"]

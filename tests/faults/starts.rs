@@ -1,8 +1,5 @@
 //! Starts that meet one fault after the other.
 
-use std::cell::Cell;
-
-use futures::{StreamExt as _, stream};
 use workspace_fleet::messages::ExecuteCommand;
 
 use crate::{
@@ -55,39 +52,6 @@ fn a_start_that_meets_one_fault_after_the_other_happens_once() {
         for (counter, row) in counters.iter().zip(ROWS) {
             assert_eq!(runs(counter), 1, "{row:?}");
         }
-        assert_eq!(scene.end().await, Vec::<String>::new());
-    });
-}
-
-#[test]
-fn a_lost_start_is_looked_for_in_a_log_of_which_every_other_page_gets_lost() {
-    alone(async {
-        let scene = Scene::new().await;
-        let direct = scene.fleet.add(impatient("direct", &scene.url(), scene.root.path())).await.unwrap();
-        // Two full pages and more.
-        stream::iter(0..300)
-            .map(|_| direct.execute_command("true"))
-            .buffer_unordered(16)
-            .map(Result::unwrap)
-            .count()
-            .await;
-        scene.fleet.remove("direct").await.unwrap();
-        let proxy = Proxy::start(&scene.url()).await.unwrap();
-        proxy.spoil_next(START, Fault::DeliverAfter(100_000));
-        let is_spoilt = Cell::new(true);
-        proxy.judge(move |request| {
-            (request.path.contains(SEARCH) && is_spoilt.replace(!is_spoilt.get())).then_some(Fault::AnswerInstead(502))
-        });
-        let workspace = scene.fleet.add(impatient("w", &proxy.url(), scene.root.path())).await.unwrap();
-        let result = workspace.execute_command("echo ran >>counter; echo out").await.unwrap();
-        assert_eq!(result.stdout, "out\n");
-        // The log was read to its end once before the start was forbidden, and twice after that.
-        assert!(proxy.spoilt() > 3 * 3, "{}", proxy.spoilt());
-        scene.fleet.remove("w").await.unwrap();
-        proxy.release().await;
-        assert_eq!(scene.quiet().await, Vec::<String>::new());
-        assert_eq!(runs(&scene.root.path().join("counter")), 1);
-        drop(proxy);
         assert_eq!(scene.end().await, Vec::<String>::new());
     });
 }

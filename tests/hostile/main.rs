@@ -9,6 +9,7 @@ mod place;
 mod secrets;
 mod server;
 mod socket;
+mod starts;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;

@@ -239,18 +239,7 @@ async fn serve(connection: TcpStream, shared: &Shared) {
 }
 
 async fn hold_socket(mut connection: BufReader<TcpStream>, head: &Head, bytes: &[u8]) {
-    let text = String::from_utf8_lossy(&head.bytes).to_lowercase();
-    let original = String::from_utf8_lossy(&head.bytes).into_owned();
-    let at = text.find("sec-websocket-key:").expect("it asks for a socket") + "sec-websocket-key:".len();
-    let key = original[at..].lines().next().unwrap_or_default().trim().to_owned();
-    let accept = actix_http::ws::hash_key(key.as_bytes());
-    let answer = [
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-            .as_slice(),
-        accept.as_slice(),
-        b"\r\n\r\n",
-    ]
-    .concat();
+    let answer = head.socket_answer().expect("it asks for a socket");
     if connection.write_all(&answer).await.is_err() {
         return;
     }

@@ -14,24 +14,17 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts one whose commands run in `root`, and which accepts these keys, or everybody where there are none.
     pub(crate) fn start(root: &Path, keys: &[&str]) -> Self {
-        Self::begin(Command::new(env!("CARGO_BIN_EXE_wsfleet")), root, 0, keys)
+        Self::begin(root, 0, keys)
     }
 
     /// Starts one on this port.
     #[allow(dead_code)]
     pub(crate) fn start_at(root: &Path, port: u16, keys: &[&str]) -> Self {
-        Self::begin(Command::new(env!("CARGO_BIN_EXE_wsfleet")), root, port, keys)
+        Self::begin(root, port, keys)
     }
 
-    /// Starts one that gets, with its commands, only the time that nobody else wants.
-    #[allow(dead_code)]
-    pub(crate) fn start_idle(root: &Path) -> Self {
-        let mut command = Command::new("chrt");
-        command.args(["--idle", "0", env!("CARGO_BIN_EXE_wsfleet")]);
-        Self::begin(command, root, 0, &[])
-    }
-
-    fn begin(mut command: Command, root: &Path, port: u16, keys: &[&str]) -> Self {
+    fn begin(root: &Path, port: u16, keys: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wsfleet"));
         command.args(["agent", "--port", &port.to_string(), "--root"]).arg(root);
         command.env_remove("SESSION_API_KEY");
         for (number, key) in keys.iter().enumerate() {

@@ -56,6 +56,14 @@ impl Head {
         self.header("expect").is_some()
     }
 
+    /// How a request for a socket is answered that is granted; `None` when this is none.
+    pub(crate) fn socket_answer(&self) -> Option<Vec<u8>> {
+        let key = self.header("sec-websocket-key")?;
+        let head =
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";
+        Some([head.as_slice(), actix_http::ws::hash_key(key.as_bytes()).as_slice(), b"\r\n\r\n"].concat())
+    }
+
     fn first_line(&self) -> String {
         let line = self.bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
         String::from_utf8_lossy(line).trim().to_owned()

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     agent::http::{ApiResult, Bounds, Checks, QueryParams, integer, uuid},
-    protocol::{BashEventKind, EventId},
+    protocol::{BashEventKind, CommandHead, EventId},
 };
 
 /// What a search asks for.
@@ -15,6 +15,8 @@ use crate::{
 pub(super) struct Search {
     pub(super) kind: Option<BashEventKind>,
     pub(super) command: Option<EventId>,
+    /// Only commands with one of these in a head of their texts, where there are any.
+    pub(super) process_ids: Vec<EventId>,
     pub(super) since: Option<Micros>,
     pub(super) before: Option<Micros>,
     pub(super) order_above: Option<i64>,
@@ -29,6 +31,7 @@ impl Default for Search {
         Self {
             kind: None,
             command: None,
+            process_ids: Vec::new(),
             since: None,
             before: None,
             order_above: None,
@@ -54,6 +57,7 @@ impl Search {
         let kinds = [BashEventKind::Command, BashEventKind::Output];
         let kind = checks.choice(query, "kind__eq", "literal_error", &kinds.map(BashEventKind::as_str));
         let command = checks.query(query, "command_id__eq", uuid);
+        let process_ids = checks.queries(query, "process_id__eq", uuid);
         let since = checks.query(query, "timestamp__gte", timestamp::parse);
         let before = checks.query(query, "timestamp__lt", timestamp::parse);
         let order_above = checks.query(query, "order__gt", integer);
@@ -63,7 +67,7 @@ impl Search {
         let from = query.get("page_id").and_then(timestamp::from_digits);
         let newest_first = order == Some(1);
         let kind = kind.map(|at| kinds[at]);
-        checks.finish(Self { kind, command, since, before, order_above, newest_first, from, limit })
+        checks.finish(Self { kind, command, process_ids, since, before, order_above, newest_first, from, limit })
     }
 
     /// The keys it may give.
@@ -79,19 +83,35 @@ impl Search {
 
     fn wants(&self, event: &Event) -> bool {
         match (event, self.order_above) {
+            (Event::Command(command), _) => self.process_ids.is_empty() || self.is_of_a_head(&command.command),
             (Event::Output(output), Some(above)) => i64::from(output.order) > above,
             _ => true,
         }
+    }
+
+    /// Whether a text has one of the ids in a head. A gateway may have put its own head before a client's.
+    fn is_of_a_head(&self, text: &str) -> bool {
+        let heads = std::iter::successors(CommandHead::strip(text), |(_, rest)| CommandHead::strip(rest));
+        heads.into_iter().any(|(head, _)| self.process_ids.contains(&head.id()))
+    }
+
+    /// Whether it lists commands, and whether it lists output.
+    fn kinds(&self) -> (bool, bool) {
+        let of_commands = !self.process_ids.is_empty();
+        (
+            self.kind != Some(BashEventKind::Output) && self.command.is_none(),
+            self.kind != Some(BashEventKind::Command) && !of_commands,
+        )
     }
 }
 
 impl EventLog {
     /// Carries out a search. With a command given it takes O(log n + page); without one it also passes over the events
-    /// that only `order_above` leaves out.
+    /// that only `order_above` and `process_ids` leave out.
     pub(super) fn search(&self, search: &Search) -> Page {
         let mut events: Vec<_> = match search.command {
             Some(id) => match self.entries.get(&id) {
-                Some(entry) if search.kind != Some(BashEventKind::Command) => self.of_command(entry, search),
+                Some(entry) if search.kinds().1 => self.of_command(entry, search),
                 _ => Vec::new(),
             },
             None if search.newest_first => {
@@ -124,8 +144,9 @@ impl EventLog {
     fn by_time(&self, search: &Search) -> impl DoubleEndedIterator<Item = Event> {
         let nothing = 0..0;
         let keys = search.keys();
-        let commands = if search.kind == Some(BashEventKind::Output) { nothing.clone() } else { keys.clone() };
-        let outputs = if search.kind == Some(BashEventKind::Command) { nothing } else { keys };
+        let (has_commands, has_outputs) = search.kinds();
+        let commands = if has_commands { keys.clone() } else { nothing.clone() };
+        let outputs = if has_outputs { keys } else { nothing };
         let commands = self.commands_by_time.range(commands).map(|(_, command)| Event::Command(command.clone()));
         let outputs = self.outputs_by_time.range(outputs).map(|(_, output)| Event::Output(output.clone()));
         Merged { left: commands, right: outputs, front: (None, None), back: (None, None) }

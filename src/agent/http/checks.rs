@@ -87,6 +87,18 @@ impl Checks {
         read(text).map_err(|fault| self.push(fault, &["query", name], json!(text))).ok()
     }
 
+    /// Reads a query parameter that may be given more than once.
+    pub(crate) fn queries<T>(
+        &mut self,
+        query: &QueryParams,
+        name: &str,
+        read: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Vec<T> {
+        let texts: Vec<&str> = query.all(name).collect();
+        let read = |text| read(text).map_err(|fault| self.push(fault, &["query", name], json!(text))).ok();
+        texts.into_iter().filter_map(read).collect()
+    }
+
     /// Reads a query parameter that must be there. The empty text stands in for a missing one.
     pub(crate) fn required(&mut self, query: &QueryParams, name: &str) -> String {
         query.get(name).map(str::to_owned).unwrap_or_else(|| {

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::watch::{CommandWatch, Started};
 use crate::protocol::{CommandHead, EventId};
 pub(crate) use plan::{Reach, Want};
-pub(crate) use search::{CommandSearch, Pages, last_output, read_all};
+pub(crate) use search::{CommandReach, CommandSearch, Pages, last_output, read_all};
 
 /// The children of a workspace and what they wait for.
 #[derive(Default)]
@@ -144,7 +144,7 @@ impl Feed {
     pub(crate) fn pushed(&self, at: Timestamp) {
         let mut state = self.0.borrow_mut();
         if state.caught_up {
-            state.seen_until = state.seen_until.max(Some(at));
+            state.saw(Some(at));
         }
     }
 
@@ -177,6 +177,17 @@ impl Feed {
         let _ = emptied.await;
     }
 
+    /// Takes in that a child that wants news has got some meanwhile, so that the search brings it only what comes after them.
+    pub(crate) fn has_got(&self, key: WatchKey, since: Timestamp, after_order: Option<u64>) {
+        let mut state = self.0.borrow_mut();
+        if let Some(watched) = state.watched.get_mut(&key)
+            && let Some(want) = &mut watched.want
+        {
+            watched.stands_at = since;
+            (want.since, want.after_order) = (since, after_order);
+        }
+    }
+
     /// Says when a child wants news, and from where on.
     pub(crate) fn want(&self, key: WatchKey, want: Want) {
         let mut state = self.0.borrow_mut();
@@ -189,6 +200,11 @@ impl Feed {
 }
 
 impl State {
+    /// Takes in that nothing before this time has to be searched for again.
+    fn saw(&mut self, time: Option<Timestamp>) {
+        self.seen_until = self.seen_until.max(time);
+    }
+
     fn wake(&mut self) {
         if let Some(wake) = self.wake.take() {
             // The task may have woken up by itself already.

@@ -1,7 +1,9 @@
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Failure,
+    ErrorKind, Failure,
     client::{AgentClient, EventQuery},
     protocol::{BashCommand, BashEvent, BashEventKind, BashOutput, CommandHead, EventId, SortOrder},
     workspace::core::Core,
@@ -29,6 +31,9 @@ const MOST_OUTPUT: usize = 1 << 30;
 
 /// How many pages in a row may have nothing on them. An event that is being written is left out of its page.
 const MOST_EMPTY: u64 = 100;
+
+/// How long to wait before a page is asked for once more.
+const PAGE_WAIT: Duration = Duration::from_millis(25);
 
 /// How long the name of a page may be. It goes into the address of the next request.
 const LONGEST_NAME: usize = 1_024;
@@ -98,13 +103,28 @@ impl Search {
             return Ok(None);
         }
         self.query.limit = pages.limit();
-        let page = client.search_bash_events(&self.query).await?;
+        let page = match client.search_bash_events(&self.query).await {
+            Err(failure) if self.may_ask_again(&failure) => {
+                actix_rt::time::sleep(PAGE_WAIT).await;
+                client.search_bash_events(&self.query).await?
+            }
+            page => page?,
+        };
         pages.learn(&page.items);
         match page.next_page_id {
             Some(next) => self.turn_to(next, page.items.is_empty()).map_err(Failure::protocol)?,
             None => self.ended = true,
         }
         Ok(Some(page.items))
+    }
+
+    /// Whether a page that has failed is asked for once more: the server has just answered for the page before it, and where
+    /// one request in ten gets lost, hardly any search of many pages would get to its end otherwise. What has taken long
+    /// already, or is to be waited for, is left to whoever searches.
+    fn may_ask_again(&self, failure: &Failure) -> bool {
+        let takes_long =
+            matches!(failure.kind, ErrorKind::Deadline { .. } | ErrorKind::ServerError { retry_after: Some(_), .. });
+        self.pages > 0 && failure.kind.is_transient() && !takes_long
     }
 
     /// Goes on to another page, unless the way there has no end.
@@ -178,10 +198,12 @@ fn output_of(id: EventId) -> impl Fn(BashEvent) -> Option<BashOutput> {
 
 /// Looks for commands by the heads of their texts: for the newest command of each.
 ///
-/// All commands are looked through, the newest first: the time of a lost start is not known, since a server's clock may
-/// have been set back. That may take many pages, and so a page that cannot be read is read again, and not those before it.
+/// The embedded agent server lists only these. Others list all commands, from the newest on. That may take many pages, and so
+/// a page that cannot be read is read again, and not those before it.
 pub(crate) struct CommandSearch<'a> {
     heads: &'a [CommandHead],
+    reach: CommandReach,
+    newest: Option<Timestamp>,
     search: Search,
     pages: Pages,
     read: usize,
@@ -189,15 +211,25 @@ pub(crate) struct CommandSearch<'a> {
     found: Vec<(CommandHead, BashCommand)>,
 }
 
+/// How far back a search for commands looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CommandReach {
+    /// At all of them: the time of a lost start is not surely known, since a server's clock may have been set back.
+    All,
+    /// At those of this long before the newest one, which will do where missing one does no harm.
+    Recent(SignedDuration),
+}
+
 impl<'a> CommandSearch<'a> {
-    pub(crate) fn new(heads: &'a [CommandHead]) -> Self {
+    pub(crate) fn new(heads: &'a [CommandHead], reach: CommandReach) -> Self {
         let pages = Pages { limit: FIRST_PAGE_OF_COMMANDS };
-        Self { heads, search: Self::search(), pages, read: 0, restarts: 0, found: Vec::new() }
+        Self { heads, reach, newest: None, search: Self::search(heads), pages, read: 0, restarts: 0, found: Vec::new() }
     }
 
-    fn search() -> Search {
+    fn search(heads: &[CommandHead]) -> Search {
         let (kind, sort) = (Some(BashEventKind::Command), SortOrder::NewestFirst);
-        Search::new(EventQuery { kind, sort, ..EventQuery::default() })
+        let process_ids = heads.iter().map(|head| head.id()).collect();
+        Search::new(EventQuery { kind, sort, process_ids, ..EventQuery::default() })
     }
 
     /// Reads one page. Returns whether that was enough. After a failure it goes on where it was.
@@ -208,20 +240,28 @@ impl<'a> CommandSearch<'a> {
         let page = self.search.next(&core.client()?, &mut self.pages).await.inspect_err(|failure| {
             if !failure.kind.is_transient() && self.search.query.page_id.is_some() && self.restarts < MOST_RESTARTS {
                 // The log may have been cleared, and with it went the page.
-                self.search = Self::search();
+                (self.search, self.newest) = (Self::search(self.heads), None);
                 self.restarts += 1;
             }
         })?;
         self.read += 1;
         let Some(events) = page else { return Ok(true) };
+        let mut is_past = false;
         for event in events {
             let BashEvent::Command(command) = event else { continue };
+            is_past |= self.is_past(command.timestamp);
             let Some((head, _)) = CommandHead::strip(&command.command) else { continue };
             if self.heads.contains(&head) && self.found.iter().all(|(known, _)| *known != head) {
                 self.found.push((head, command));
             }
         }
-        Ok(self.found.len() == self.heads.len())
+        Ok(is_past || self.found.len() == self.heads.len())
+    }
+
+    /// Whether a command of this time is farther back than is looked.
+    fn is_past(&mut self, time: Timestamp) -> bool {
+        let newest = *self.newest.get_or_insert(time);
+        matches!(self.reach, CommandReach::Recent(span) if newest.duration_since(time) > span)
     }
 
     /// What was found.

@@ -134,7 +134,12 @@ async fn search(core: &Rc<Core>, plan: &Plan) -> Result<(), Failure> {
     let is_pushed = core.pushing.live_for().is_some();
     loop {
         let mut pages = core.feed.0.borrow().pages;
-        let page = search.next(&client, &mut pages).await?;
+        let page = search.next(&client, &mut pages).await.inspect_err(|_| {
+            if plan.shared {
+                // What was read is handed out, and so the next search begins there, less the overlap.
+                core.feed.0.borrow_mut().saw(newest);
+            }
+        })?;
         core.feed.0.borrow_mut().pages = pages;
         let Some(events) = page else { break };
         let by_command = group(events, &mut newest);
@@ -168,7 +173,7 @@ async fn search(core: &Rc<Core>, plan: &Plan) -> Result<(), Failure> {
     if plan.shared {
         let mut state = core.feed.0.borrow_mut();
         state.caught_up |= is_pushed;
-        state.seen_until = state.seen_until.max(newest).max(plan.query.timestamp_gte);
+        state.saw(newest.max(plan.query.timestamp_gte));
     }
     for key in &plan.serves {
         hand_out(core, *key, News::Looked(plan.reach)).await;

@@ -5,6 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     workspace::{
         backoff::{NEVER_ANSWERED, Waits},
         core::Core,
-        feed::CommandSearch,
+        feed::{CommandReach, CommandSearch},
         superseded::{self, Fate},
     },
 };
@@ -29,6 +30,9 @@ const HURRIED: Duration = Duration::from_secs(5);
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 const REFUSALS: u32 = 3;
 
+/// How much farther back than a start was sent it is looked for where missing it does no harm.
+const MARGIN: Duration = Duration::from_secs(30);
+
 /// What became of a command whose start was not answered.
 pub(super) enum Recovered {
     /// It was started; `forbidden` when it was found only after its start had been forbidden.
@@ -41,19 +45,24 @@ pub(super) enum Recovered {
 ///
 /// Merely searching and sending again could start it twice: the lost request may still be on its way. So before it is
 /// sent again its tombstone is put in place, which the command's head looks for, and only then is its absence final.
+///
+/// The log may be long. All of it is read once, when the command can no longer begin. What is looked for before that
+/// is most likely among the newest, and so is what was being written during that reading.
 pub(super) async fn recover(
     core: &Rc<Core>,
     head: CommandHead,
+    sent: Instant,
     lost: &Failure,
     caller: &CancellationToken,
 ) -> Result<Recovered, Failure> {
     let mut inquiry = Inquiry::new(core, head, lost, caller);
-    if let Some((_, command)) = inquiry.find(&[head]).await?.pop() {
+    if let Some((_, command)) = inquiry.find(&[head], since(sent)).await?.pop() {
         return Ok(Recovered::Found { command, forbidden: false });
     }
     inquiry.until_answered(|| put_tombstone(core, head)).await?;
-    for _ in 0..2 {
-        let Some((_, command)) = inquiry.find(&[head]).await?.pop() else { continue };
+    for is_first in [true, false] {
+        let reach = if is_first { CommandReach::All } else { since(sent) };
+        let Some((_, command)) = inquiry.find(&[head], reach).await?.pop() else { continue };
         let fate = inquiry.until_answered(|| async { superseded::fate(&core.client()?, command.id).await }).await?;
         return Ok(if fate == Fate::Superseded {
             Recovered::NeverRuns
@@ -62,6 +71,11 @@ pub(super) async fn recover(
         });
     }
     Ok(Recovered::NeverRuns)
+}
+
+/// From about this moment on, wherever the server's clock stands.
+fn since(moment: Instant) -> CommandReach {
+    CommandReach::Recent(SignedDuration::try_from(moment.elapsed() + MARGIN).unwrap_or(SignedDuration::MAX))
 }
 
 async fn put_tombstone(core: &Rc<Core>, head: CommandHead) -> Result<(), Failure> {
@@ -101,8 +115,12 @@ impl<'a> Inquiry<'a> {
     }
 
     /// Finds the newest command of each of these heads.
-    pub(super) async fn find(&mut self, heads: &[CommandHead]) -> Result<Vec<(CommandHead, BashCommand)>, Failure> {
-        let (mut search, core) = (CommandSearch::new(heads), self.core);
+    pub(super) async fn find(
+        &mut self,
+        heads: &[CommandHead],
+        reach: CommandReach,
+    ) -> Result<Vec<(CommandHead, BashCommand)>, Failure> {
+        let (mut search, core) = (CommandSearch::new(heads, reach), self.core);
         while !self.until_answered(async || search.read_page(core).await).await? {}
         Ok(search.found())
     }

@@ -11,7 +11,7 @@ use crate::{
     protocol::{BashCommand, BashEvent, CommandHead, EventId},
     workspace::{
         core::{Core, count},
-        feed,
+        feed::{self, CommandReach},
         superseded::{self, Fate},
         watch::Started,
     },
@@ -109,7 +109,7 @@ fn found(core: &Core, started: Started) -> Resumed {
 /// Looks for a command that runs or ran under one of these ids.
 async fn look(core: &Rc<Core>, inquiry: &mut Inquiry<'_>, ids: ProcessIds) -> Result<Option<Started>, Failure> {
     let heads: Vec<_> = ids.all().map(CommandHead::new).collect();
-    for (head, command) in inquiry.find(&heads).await? {
+    for (head, command) in inquiry.find(&heads, CommandReach::All).await? {
         let fate = async || superseded::fate(&core.client()?, command.id).await;
         let at = match inquiry.until_answered(fate).await? {
             Fate::Superseded => continue,

@@ -194,7 +194,7 @@ impl Prepared {
                 return Err(Failure::maybe_sent(kind));
             }
             log::info!("{}: the answer to a start was lost ({failure}); looking for the command", core.config.name);
-            match recover(core, head, &failure, caller).await? {
+            match recover(core, head, asked, &failure, caller).await? {
                 Recovered::Found { command, forbidden } => {
                     count(&core.counters.starts_recovered);
                     return Ok(started(core, &command, head, Instant::now(), forbidden));

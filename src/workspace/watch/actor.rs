@@ -89,8 +89,8 @@ impl CommandWatch {
             outlives: watching.outlives,
             core: core.clone(),
             spec,
+            assembly: assembly_for(&started),
             started,
-            assembly: Assembly::default(),
             waiting_for_follower: false,
             ending: None,
             outage: Outage::default(),
@@ -121,10 +121,15 @@ impl CommandWatch {
     }
 }
 
+/// The embedded agent server alone tells which start of it started a command.
+fn assembly_for(started: &Started) -> Assembly {
+    if started.instance.is_some() { Assembly::orderly() } else { Assembly::default() }
+}
+
 impl Supervised for CommandWatch {
     fn restarting(&mut self, _: &mut Self::Context) {
         // A panic in the middle of a change may have left these half done.
-        self.assembly = Assembly::default();
+        self.assembly = assembly_for(&self.started);
         self.outage = Outage::default();
         self.sink.begin_again();
         (self.waiting_for_follower, self.reach, self.rereads, self.cutting) = (false, Reach::New, 0, false);

@@ -37,6 +37,7 @@ pub(crate) struct Assembly {
     /// Arrived, but not yet in turn.
     held: BTreeMap<(u64, Timestamp, EventId), BashOutput>,
     released: u64,
+    is_orderly: bool,
     last_large: Option<BashOutput>,
     end: Option<BashOutput>,
     held_bytes: usize,
@@ -60,6 +61,17 @@ pub(crate) enum Progress {
 }
 
 impl Assembly {
+    /// For a command of a server that gives each event an order of its own, and whose last events repeat nothing: no chunk is
+    /// kept to compare.
+    pub(crate) fn orderly() -> Self {
+        Self { is_orderly: true, ..Self::default() }
+    }
+
+    /// Whether it was made so.
+    pub(crate) const fn is_orderly(&self) -> bool {
+        self.is_orderly
+    }
+
     /// Takes an event in, and says whether it was new. Events that are known already change nothing.
     pub(crate) fn add(&mut self, event: BashOutput) -> bool {
         self.has_any = true;
@@ -113,7 +125,7 @@ impl Assembly {
             self.held_bytes -= bytes_of(&event);
             self.remember(&event);
             self.newest_released = self.newest_released.max(Some((event.timestamp, event.order)));
-            if text_bytes(&event) >= REPEATABLE_BYTES {
+            if !self.is_orderly && text_bytes(&event) >= REPEATABLE_BYTES {
                 self.last_large = Some(event.clone());
             }
             return Some(event);

@@ -74,6 +74,8 @@ impl CommandWatch {
         for event in events {
             if self.assembly.add(event) {
                 self.quiet_looks = 0;
+                // Whoever tells something new can be asked, also where a search does not get to its end.
+                self.outage.over();
             }
         }
         while let Some(event) = self.assembly.release() {
@@ -86,6 +88,15 @@ impl CommandWatch {
             return Appetite::Full;
         }
         Appetite::More
+    }
+
+    /// Lets the next look bring only what comes after what was pushed. Where orders repeat, one of that order may be missing.
+    fn move_on(&self) {
+        if self.assembly.is_orderly()
+            && let Some((since, after_order)) = self.assembly.cursor()
+        {
+            self.core.feed.has_got(self.key, since, after_order);
+        }
     }
 
     pub(super) fn hand_on(&mut self, event: BashOutput) {
@@ -180,7 +191,7 @@ impl Handler<News> for CommandWatch {
                 let appetite = self.take(vec![event], ctx);
                 if appetite == Appetite::More {
                     match self.assembly.progress() {
-                        Progress::Running => {}
+                        Progress::Running => self.move_on(),
                         // What is missing is asked for, from where the output stands.
                         Progress::Short { .. } => self.want_after(Duration::ZERO),
                         Progress::Complete { .. } | Progress::Contradiction(_) => self.go_on(ctx),

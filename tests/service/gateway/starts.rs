@@ -2,7 +2,10 @@ use std::fs;
 
 use awc::http::{Method, StatusCode};
 use serde_json::{Value, json};
-use workspace_fleet::protocol::{CommandHead, EventId};
+use workspace_fleet::{
+    Connection, Fleet, WorkspaceConfig,
+    protocol::{CommandHead, EventId},
+};
 
 use super::scene::{AGENT_KEY, FULL_KEY, Scene};
 use crate::support::proxy::{Fault, Proxy};
@@ -41,6 +44,22 @@ async fn a_client_that_puts_a_head_itself_finds_it_again() {
     assert_eq!(commands(&scene.get(search).await), [command.as_str()]);
     let out = scene.ended(started["id"].as_str().unwrap()).await["stdout"].as_str().unwrap().to_owned();
     assert_eq!(out.trim(), CommandHead::strip(&command).unwrap().0.id().to_string());
+}
+
+#[actix_rt::test]
+async fn a_fleet_whose_server_is_the_gateway_finds_a_start_whose_answer_is_lost() {
+    let scene = Scene::start().await;
+    let proxy = Proxy::start(&format!("http://{}", scene.address())).await.unwrap();
+    proxy.spoil_next("start_bash_command", Fault::DropAnswer);
+    let fleet = Fleet::builder().worker_threads(1).start().unwrap();
+    let connection = Connection::new(&format!("{}/workspaces/w%201", proxy.url())).unwrap().with_api_key(FULL_KEY);
+    let workspace = fleet.add(WorkspaceConfig::new("w", connection)).await.unwrap();
+    let file = scene.root.path().join("starts");
+    let command = format!("echo x >>'{}'; echo out", file.display());
+    assert_eq!(workspace.execute_command(command).await.unwrap().stdout, "out\n");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "x\n");
+    assert_eq!(workspace.observe().await.unwrap().starts_recovered, 1);
+    fleet.shutdown().await;
 }
 
 #[actix_rt::test]
