@@ -3,7 +3,8 @@
 //!
 //! `WSFLEET_NOISE_HEALTHY` (60), `WSFLEET_NOISE_STREAMING` (4) and `WSFLEET_NOISE_SILENT` (8) say how many there are,
 //! `WSFLEET_NOISE_BYTES` how much each flood writes in a second (500,000), and `WSFLEET_NOISE_PHASES` how often is measured
-//! with and without them (5).
+//! with and without them (5). With `WSFLEET_NOISE_BARE=1` the floods are read from bare sockets and thrown away, which tells what
+//! they cost the machine, and nothing of the runtime.
 
 use std::{
     sync::{
@@ -22,7 +23,7 @@ use workspace_fleet::{
 };
 
 use crate::{
-    flood::Floods,
+    flood::{Floods, read_bare},
     scene::{PATIENCE, Scene, alone, impatient, number},
     support::{
         eventually,
@@ -44,7 +45,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const RATIO: f64 = 1.5;
 
 /// What no measurement on a machine that does other things tells apart.
-const BLUR: Duration = Duration::from_millis(5);
+const BLUR: Duration = Duration::from_millis(10);
 
 /// Which part of the flood has to come for it to be one, on a machine that has more to do.
 const ENOUGH: f64 = 0.5;
@@ -195,7 +196,14 @@ impl Noise {
                 }
             })
         };
-        let readers = streaming.iter().map(follow).collect();
+        let bare = |url: &String| {
+            let (reading, stop) = (read_bare(url.clone(), read.clone()), stop.clone());
+            tokio::spawn(async move { drop(stop.run_until_cancelled(reading).await) })
+        };
+        let readers = match number("WSFLEET_NOISE_BARE", 0) {
+            0 => streaming.iter().map(follow).collect(),
+            _ => floods.urls().iter().map(bare).collect(),
+        };
         let mut unread = streaming[0].follow_command(flood.clone());
         let begun = unread.next().await;
         assert!(matches!(begun, Some(CommandEvent::Started { .. })), "{begun:?}");
