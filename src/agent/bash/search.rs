@@ -91,8 +91,8 @@ impl Search {
 
     /// Whether a text has one of the ids in a head. A gateway may have put its own head before a client's.
     fn is_of_a_head(&self, text: &str) -> bool {
-        let heads = std::iter::successors(CommandHead::strip(text), |(_, rest)| CommandHead::strip(rest));
-        heads.into_iter().any(|(head, _)| self.process_ids.contains(&head.id()))
+        std::iter::successors(CommandHead::strip(text), |(_, rest)| CommandHead::strip(rest))
+            .any(|(head, _)| self.process_ids.contains(&head.id()))
     }
 
     /// Whether it lists commands, and whether it lists output.
