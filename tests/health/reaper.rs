@@ -48,6 +48,8 @@ async fn a_real_sandbox_is_not_reaped(push: Push) {
     .await;
     let (others, watching) = workspace(&url, |config| config).await;
     let limit = Duration::from_secs(limit.into());
+    // It may have been idle for longer than that until all of this was there.
+    used.execute_command("true").await.unwrap();
 
     let began = Instant::now();
     let command = ExecuteCommand::new(format!("sleep {}; echo done", 4 * limit.as_secs())).with_timeout(None);
