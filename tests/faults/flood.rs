@@ -21,25 +21,6 @@ use workspace_fleet::protocol::EventId;
 
 use crate::support::http::{Head, copy_body};
 
-/// Reads the flood of one server from a bare socket, and throws it away: what noise costs a machine whoever reads it.
-pub(crate) async fn read_bare(url: String, read: Arc<AtomicU64>) -> std::io::Result<()> {
-    let address = url.trim_start_matches("http://").to_owned();
-    let start = json!({ "command": "yes" }).to_string();
-    let length = start.len();
-    let mut starting = TcpStream::connect(&address).await?;
-    let request = format!("POST /api/bash/start_bash_command HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{start}");
-    starting.write_all(request.as_bytes()).await?;
-    let mut socket = TcpStream::connect(&address).await?;
-    socket.write_all(b"GET /sockets/bash-events HTTP/1.1\r\nSec-WebSocket-Key: bare\r\n\r\n").await?;
-    let mut space = vec![0; 128 << 10];
-    loop {
-        match socket.read(&mut space).await? {
-            0 => return Ok(()),
-            length => read.fetch_add(length as u64, Ordering::Relaxed),
-        };
-    }
-}
-
 /// How often a command writes.
 const BEAT: Duration = Duration::from_millis(50);
 
@@ -303,4 +284,23 @@ impl Server {
 /// The head of a message of text over a socket, as a server sends it.
 fn frame_head(length: usize) -> Vec<u8> {
     [&[0x81, 127], (length as u64).to_be_bytes().as_slice()].concat()
+}
+
+/// Reads the flood of one server from a bare socket, and throws it away: what noise costs a machine whoever reads it.
+pub(crate) async fn read_bare(url: String, read: Arc<AtomicU64>) -> std::io::Result<()> {
+    let address = url.trim_start_matches("http://").to_owned();
+    let start = json!({ "command": "yes" }).to_string();
+    let length = start.len();
+    let mut starting = TcpStream::connect(&address).await?;
+    let request = format!("POST /api/bash/start_bash_command HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{start}");
+    starting.write_all(request.as_bytes()).await?;
+    let mut socket = TcpStream::connect(&address).await?;
+    socket.write_all(b"GET /sockets/bash-events HTTP/1.1\r\nSec-WebSocket-Key: bare\r\n\r\n").await?;
+    let mut space = vec![0; 128 << 10];
+    loop {
+        match socket.read(&mut space).await? {
+            0 => return Ok(()),
+            length => read.fetch_add(length as u64, Ordering::Relaxed),
+        };
+    }
 }

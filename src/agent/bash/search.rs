@@ -95,13 +95,12 @@ impl Search {
             .any(|(head, _)| self.process_ids.contains(&head.id()))
     }
 
-    /// Whether it lists commands, and whether it lists output.
-    fn kinds(&self) -> (bool, bool) {
-        let of_commands = !self.process_ids.is_empty();
-        (
-            self.kind != Some(BashEventKind::Output) && self.command.is_none(),
-            self.kind != Some(BashEventKind::Command) && !of_commands,
-        )
+    fn lists_commands(&self) -> bool {
+        self.kind != Some(BashEventKind::Output)
+    }
+
+    fn lists_outputs(&self) -> bool {
+        self.kind != Some(BashEventKind::Command) && self.process_ids.is_empty()
     }
 }
 
@@ -111,7 +110,7 @@ impl EventLog {
     pub(super) fn search(&self, search: &Search) -> Page {
         let mut events: Vec<_> = match search.command {
             Some(id) => match self.entries.get(&id) {
-                Some(entry) if search.kinds().1 => self.of_command(entry, search),
+                Some(entry) if search.lists_outputs() => self.of_command(entry, search),
                 _ => Vec::new(),
             },
             None if search.newest_first => {
@@ -144,9 +143,8 @@ impl EventLog {
     fn by_time(&self, search: &Search) -> impl DoubleEndedIterator<Item = Event> {
         let nothing = 0..0;
         let keys = search.keys();
-        let (has_commands, has_outputs) = search.kinds();
-        let commands = if has_commands { keys.clone() } else { nothing.clone() };
-        let outputs = if has_outputs { keys } else { nothing };
+        let commands = if search.lists_commands() { keys.clone() } else { nothing.clone() };
+        let outputs = if search.lists_outputs() { keys } else { nothing };
         let commands = self.commands_by_time.range(commands).map(|(_, command)| Event::Command(command.clone()));
         let outputs = self.outputs_by_time.range(outputs).map(|(_, output)| Event::Output(output.clone()));
         Merged { left: commands, right: outputs, front: (None, None), back: (None, None) }

@@ -83,8 +83,7 @@ impl Checks {
         name: &str,
         read: impl FnOnce(&str) -> Result<T, Fault>,
     ) -> Option<T> {
-        let text = query.get(name)?;
-        read(text).map_err(|fault| self.push(fault, &["query", name], json!(text))).ok()
+        query.get(name).and_then(|text| self.one(name, text, read))
     }
 
     /// Reads a query parameter that may be given more than once.
@@ -94,9 +93,11 @@ impl Checks {
         name: &str,
         read: impl Fn(&str) -> Result<T, Fault>,
     ) -> Vec<T> {
-        let texts: Vec<&str> = query.all(name).collect();
-        let read = |text| read(text).map_err(|fault| self.push(fault, &["query", name], json!(text))).ok();
-        texts.into_iter().filter_map(read).collect()
+        query.all(name).filter_map(|text| self.one(name, text, &read)).collect()
+    }
+
+    fn one<T>(&mut self, name: &str, text: &str, read: impl FnOnce(&str) -> Result<T, Fault>) -> Option<T> {
+        read(text).map_err(|fault| self.push(fault, &["query", name], json!(text))).ok()
     }
 
     /// Reads a query parameter that must be there. The empty text stands in for a missing one.
