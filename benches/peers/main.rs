@@ -7,7 +7,7 @@
 //!
 //! Each contender runs in a process of its own, in turns with the others, [`ROUNDS`](report::ROUNDS) times. The Python class
 //! is found in `target/real-servers` (`tests/real-servers.sh target/real-servers`), or in the Python that `WSFLEET_PEERS_PYTHON`
-//! names; `curl` in the path. A contender that is not there is left out, and the report says so. `WSFLEET_BENCH_ROUNDS` sets how
+//! names; `curl` and `wrk` in the path. A contender that is not there is left out, and the report says so. `WSFLEET_BENCH_ROUNDS` sets how
 //! many rounds there are.
 
 mod certificate;

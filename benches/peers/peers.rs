@@ -1,6 +1,7 @@
 //! Where the peers are.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -35,6 +36,21 @@ pub(crate) fn python_command(python: &Path, url: &str, text: &str) -> Result<Sam
     let mut command = Command::new(python);
     command.arg(script).args([url, "1", "1", "1", text]);
     measured(quiet(&mut command))
+}
+
+/// How many requests a second `wrk` makes over so many connections, start and search in turns; `None` where it is not installed.
+pub(crate) fn wrk(port: u16, connections: usize) -> Result<Option<f64>> {
+    let mut script = tempfile::NamedTempFile::new()?;
+    script.write_all(include_bytes!("wrk.lua"))?;
+    let mut command = Command::new("wrk");
+    command.args(["--threads", "1", "--duration", "3s", "--connections", &connections.to_string(), "--script"]);
+    let output = match command.arg(script.path()).arg(format!("http://127.0.0.1:{port}")).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        output => output?,
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let figure = text.lines().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok());
+    figure.map(Some).ok_or_else(|| format!("wrk did not say how many requests it made: {text}").into())
 }
 
 /// Without warnings, and without asking the network for the prices of models, which its packages do when they are loaded.

@@ -109,6 +109,7 @@ fn machine() -> Vec<(&'static str, String)> {
     all.extend(
         line("curl", &["--version"]).map(|text| ("curl", text.split(' ').take(2).collect::<Vec<_>>().join(" "))),
     );
+    all.extend(line("wrk", &["--version"]).map(|text| ("wrk", text.split(' ').nth(1).unwrap_or_default().to_owned())));
     all.extend(
         crate::peers::python()
             .and_then(|python| line(&python.display().to_string(), &["--version"]))

@@ -110,15 +110,16 @@ pub(super) fn named<M: Ask>(
     work: impl Future<Output = Result<M::Answer, Failure>> + 'static,
 ) -> Answer<M> {
     let core = actor.core.clone();
-    Box::pin(async move {
-        let result = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|payload| {
+    // Combinators have the work in them once; an async block would have it twice, and copy it when it is first polled.
+    Box::pin(AssertUnwindSafe(work).catch_unwind().map(move |result| {
+        let result = result.unwrap_or_else(|payload| {
             let reason = format!("a step panicked: {}", panic_text(&*payload));
             log::error!("{}: {}: {reason}", core.config.name, M::OPERATION);
             core.record.failed(reason.clone());
             Err(Failure::maybe_sent(ErrorKind::Panicked { reason }))
         });
         result.map_err(|failure| failure.on(&core.config.name, M::OPERATION))
-    })
+    }))
 }
 
 /// The way to answer a message. It is answered also when the actor panics while it takes the message in.

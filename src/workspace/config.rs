@@ -3,6 +3,9 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{keepalive::Keepalive, push::Push};
 use crate::client::{ClientLimits, Connection, SessionKey};
 
+/// For how many steps at once there are connections where nothing else is said.
+const MOST_CONNECTIONS: usize = 64;
+
 /// How a server that waits for its configuration is woken.
 #[derive(Debug, Clone)]
 pub struct InitConfig {
@@ -125,10 +128,16 @@ impl WorkspaceConfig {
         self
     }
 
-    /// Sets how many steps are carried out at once. More than 1 gives up their order.
+    /// Sets how many steps are carried out at once. More than 1 gives up their order. The limit of requests under way is raised
+    /// to as many, 64 at the most, so that steps do not wait for each other's requests; a later
+    /// [`with_limits`](Self::with_limits) sets another.
     #[must_use]
     pub const fn with_max_concurrent_steps(mut self, steps: usize) -> Self {
         self.max_concurrent_steps = steps;
+        let connections = if steps < MOST_CONNECTIONS { steps } else { MOST_CONNECTIONS };
+        if self.limits.connections < connections {
+            self.limits.connections = connections;
+        }
         self
     }
 

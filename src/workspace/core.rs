@@ -1,7 +1,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::Future,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -61,8 +61,8 @@ struct Link {
     last_use: Instant,
     /// Whether the client was needed again soon after there had been one, as by a workspace that runs one command after another.
     returns: bool,
-    /// Cancelled when this link is replaced.
-    replaced: CancellationToken,
+    /// Cancelled when this link is replaced. Held by those who want to know.
+    replaced: Weak<CancellationToken>,
 }
 
 /// What happened on a workspace so far.
@@ -97,7 +97,7 @@ impl Core {
             generation: 0,
             last_use: Instant::now(),
             returns: false,
-            replaced: CancellationToken::new(),
+            replaced: Weak::new(),
         };
         Rc::new(Self {
             queue: StepQueue::new(config.max_concurrent_steps, config.max_queued_steps),
@@ -160,8 +160,13 @@ impl Core {
     }
 
     /// Cancelled when the current link is replaced.
-    pub(crate) fn link_replaced(&self) -> CancellationToken {
-        self.link.borrow().replaced.clone()
+    pub(crate) fn link_replaced(&self) -> Rc<CancellationToken> {
+        let mut link = self.link.borrow_mut();
+        link.replaced.upgrade().unwrap_or_else(|| {
+            let replaced = Rc::default();
+            link.replaced = Rc::downgrade(&replaced);
+            replaced
+        })
     }
 
     /// Holds no connection until the next request, where none is needed for a command that runs.
@@ -192,7 +197,9 @@ impl Core {
         link.connection = connection;
         link.id = new_link_id();
         link.client = None;
-        std::mem::take(&mut link.replaced).cancel();
+        if let Some(replaced) = std::mem::take(&mut link.replaced).upgrade() {
+            replaced.cancel();
+        }
         // Another server has another clock.
         self.feed.forget_time();
         self.health.new_link();

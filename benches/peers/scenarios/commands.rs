@@ -1,5 +1,5 @@
 use crate::{
-    peers::{python, python_class, stub},
+    peers::{python, python_class, stub, wrk},
     process::{Result, work},
     report::{Report, Table, number, rounds},
 };
@@ -22,8 +22,11 @@ pub(crate) fn one_workspace(report: &mut Report) -> Result<()> {
         table.add(1, "workspace-fleet, one at a time", work("fleet", &words(&[&url, &1, &4000, &1]))?.per_second());
         table.add(2, "bare awc", work("awc", &words(&[&url, &COMMANDS, &64]))?.per_second());
         table.add(3, "bare hyper", work("hyper", &words(&[&stub.port, &COMMANDS, &64]))?.per_second());
+        if let Some(requests) = wrk(stub.port, 64)? {
+            table.add(4, "wrk, two requests for a command", requests / 2.0);
+        }
         if let Some(python) = &python {
-            table.add(4, "AsyncRemoteWorkspace", python_class(python, &url, 1, 640, 64)?.per_second());
+            table.add(5, "AsyncRemoteWorkspace", python_class(python, &url, 1, 640, 64)?.per_second());
         }
     }
     report.table(
@@ -73,10 +76,13 @@ pub(crate) fn cost_at_scale(report: &mut Report) -> Result<()> {
         let many = work("fleet-warm", &words(&[&url, &10_000, &10, &1]))?;
         table.add(0, "100 workspaces", few.cpu_each() * 1e6);
         table.add(1, "10,000 workspaces", many.cpu_each() * 1e6);
+        let bare = |connections: usize| work("hyper", &words(&[&stub.port, &100_000, &connections]));
+        table.add(2, "bare hyper, 100 connections", bare(100)?.cpu_each() * 1e6);
+        table.add(3, "bare hyper, 10,000 connections", bare(10_000)?.cpu_each() * 1e6);
     }
     report.table(
         "Cost at scale",
-        "100,000 commands over few and over many workspaces, each of which has run one before.",
+        "100,000 commands over few and over many workspaces, each of which has run one before. All workspaces are busy all the time.",
         &table,
     );
     let ratio = table.ratio("10,000 workspaces", "100 workspaces");

@@ -1,4 +1,8 @@
-use std::{path::Path, process::Command, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use crate::{
     peers::{self, WSFLEET},
@@ -15,18 +19,23 @@ pub(crate) fn one_gib(report: &mut Report) -> Result<()> {
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("source"), vec![7_u8; SIZE])?;
     let url = format!("http://127.0.0.1:{}", agent.port);
-    let (mut up, mut down) = (Table::new("MB/s"), Table::new("MB/s"));
+    let (mut up, mut down, mut memory) = (Table::new("MB/s"), Table::new("MB/s"), Table::new("MB"));
     for _ in 0..rounds() {
-        up.add(0, "wsfleet upload", speed(wsfleet("upload", &url, &path("source"), &path("there")))?);
-        down.add(0, "wsfleet download", speed(wsfleet("download", &url, &path("there"), &path("back")))?);
+        let (fast, peak) = speed(wsfleet("upload", &url, &path("source"), &path("there")))?;
+        up.add(0, "wsfleet upload", fast);
+        memory.add(0, "wsfleet upload", peak);
+        let (fast, peak) = speed(wsfleet("download", &url, &path("there"), &path("back")))?;
+        down.add(0, "wsfleet download", fast);
+        memory.add(1, "wsfleet download", peak);
         std::fs::remove_file(path("there"))?;
         let api = |what: &str| format!("{url}/api/file/{what}?path={}", path("there").display());
         let mut curl = curl();
         curl.arg("-F").arg(format!("file=@{}", path("source").display())).arg(api("upload"));
-        up.add(1, "curl", speed(curl)?);
+        up.add(1, "curl", speed(curl)?.0);
         let mut curl = self::curl();
         curl.arg("-o").arg(path("back")).arg(api("download"));
-        down.add(1, "curl", speed(curl)?);
+        down.add(1, "curl", speed(curl)?.0);
+        memory.add(2, "wsfleet agent", crate::process::memory(&process(agent.id()), "VmHWM:") / 1e6);
     }
     report.table(
         "Upload of 1 GiB",
@@ -41,6 +50,11 @@ pub(crate) fn one_gib(report: &mut Report) -> Result<()> {
     for (way, table, ours) in [("upload", &up, "wsfleet upload"), ("download", &down, "wsfleet download")] {
         let ratio = table.ratio(ours, "curl").map(|ratio| (format!("{}x", number(ratio)), ratio >= 0.8));
         report.verdict(&format!("{way} of 1 GiB"), ">= 0.8x curl", ratio);
+    }
+    report.table("Transfers of 1 GiB: memory", "The most that each process took.", &memory);
+    for who in ["wsfleet upload", "wsfleet download", "wsfleet agent"] {
+        let flat = memory.median(who).map(|peak| (format!("{} MB", number(peak)), peak <= 64.0));
+        report.verdict(&format!("transfers of 1 GiB, memory of {who}"), "flat (<= 64 MB)", flat);
     }
     Ok(())
 }
@@ -57,11 +71,26 @@ fn curl() -> Command {
     command
 }
 
-fn speed(mut command: Command) -> Result<f64> {
+/// Runs a transfer to its end. Returns how fast it was and the most memory that its process took, in MB.
+fn speed(mut command: Command) -> Result<(f64, f64)> {
     let began = Instant::now();
-    let status = command.stdout(std::process::Stdio::null()).status()?;
+    let mut running = command.stdout(std::process::Stdio::null()).spawn()?;
+    let (folder, mut peak) = (process(running.id()), 0.0_f64);
+    let status = loop {
+        if let Some(status) = running.try_wait()? {
+            break status;
+        }
+        // The peak only grows; a look each 2 ms of what takes seconds is near enough to its end.
+        peak = peak.max(crate::process::memory(&folder, "VmHWM:"));
+        std::thread::sleep(Duration::from_millis(2));
+    };
     if !status.success() {
         return Err(format!("{command:?} failed: {status}").into());
     }
-    Ok(SIZE as f64 / 1e6 / began.elapsed().as_secs_f64())
+    Ok((SIZE as f64 / 1e6 / began.elapsed().as_secs_f64(), peak / 1e6))
+}
+
+/// Where the system tells about a process.
+fn process(id: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{id}"))
 }

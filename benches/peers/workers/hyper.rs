@@ -7,16 +7,13 @@ use serde_json::{Value, json};
 
 use crate::process::{Result, Sample, Stopwatch};
 
-/// The same two requests for each command with hyper, a connection for each that runs at once.
+/// The same two requests for each command with hyper, a connection for each that runs at once, which has run one before.
 pub(crate) fn run(port: u16, commands: usize, at_once: usize) -> Result<Sample> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
+        let connections = try_join_all((0..at_once).map(|lane| connection(port, lane))).await?;
         let watch = Stopwatch::start();
-        let lanes = (0..at_once).map(|lane| async move {
-            let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
-            stream.set_nodelay(true)?;
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            tokio::task::spawn_local(connection);
+        let lanes = connections.into_iter().enumerate().map(|(lane, mut sender)| async move {
             for _ in 0..commands / at_once {
                 one(&mut sender, lane).await?;
             }
@@ -25,6 +22,15 @@ pub(crate) fn run(port: u16, commands: usize, at_once: usize) -> Result<Sample> 
         try_join_all(lanes).await?;
         Ok(watch.sample(commands / at_once * at_once))
     })
+}
+
+async fn connection(port: u16, lane: usize) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.set_nodelay(true)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::task::spawn_local(connection);
+    one(&mut sender, lane).await?;
+    Ok(sender)
 }
 
 async fn one(sender: &mut SendRequest<Full<Bytes>>, lane: usize) -> Result<()> {

@@ -7,7 +7,11 @@ mod plan;
 mod search;
 mod task;
 
-use std::{cell::RefCell, collections::HashMap, time::Instant};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use actix::Addr;
 use futures::channel::oneshot;
@@ -36,6 +40,8 @@ struct State {
     /// Whether a shared search has seen what the event socket could not tell of, so that nothing was missed since.
     caught_up: bool,
     pages: Pages,
+    /// The quickest answer to the start of a command since commands are watched.
+    quickest_start: Option<Duration>,
 }
 
 /// One watch of a command. A command can have several: whoever attaches to one that is watched gets another.
@@ -126,7 +132,16 @@ impl Feed {
     /// Forgets how far shared searches have seen, for a server with another clock.
     pub(crate) fn forget_time(&self) {
         let mut state = self.0.borrow_mut();
-        (state.seen_until, state.caught_up) = (None, false);
+        (state.seen_until, state.caught_up, state.quickest_start) = (None, false, None);
+    }
+
+    /// Takes in how long the answer to a start took, and returns what the quickest one took: the others may have waited for each
+    /// other.
+    pub(crate) fn quickest_start(&self, round_trip: Duration) -> Duration {
+        let mut state = self.0.borrow_mut();
+        let quickest = state.quickest_start.map_or(round_trip, |quickest| quickest.min(round_trip));
+        state.quickest_start = Some(quickest);
+        quickest
     }
 
     /// Lets all children look at once, for the event socket was opened or lost.

@@ -1,4 +1,5 @@
 use std::{
+    cell::Cell,
     collections::HashMap,
     iter::repeat_n,
     panic::AssertUnwindSafe,
@@ -26,6 +27,9 @@ use crate::{
 
 /// The longest rest between two searches.
 const LONGEST_REST: Duration = Duration::from_millis(20);
+
+/// What is shorter is no time to sleep.
+const SHORTEST_SLEEP: Duration = Duration::from_micros(500);
 
 /// Serves the children of a workspace until none is left.
 ///
@@ -57,7 +61,7 @@ async fn serve(core: Weak<Core>) {
                 state.running = false;
                 // What it once took is many times what an idle workspace takes.
                 state.watched = HashMap::new();
-                (state.seen_until, state.caught_up) = (None, false);
+                (state.seen_until, state.caught_up, state.quickest_start) = (None, false, None);
                 return;
             }
             let (wake, woken) = oneshot::channel();
@@ -75,14 +79,22 @@ async fn serve(core: Weak<Core>) {
         }
         let plan = plan(&mut core.feed.0.borrow_mut(), Instant::now());
         if let Some(plan) = plan {
-            let began = Instant::now();
-            carry_out(&core, plan).await;
-            let took = began.elapsed();
+            let took = carry_out(&core, plan).await;
             drop(core);
             // Searching takes at most half of the time: a server that is slow to answer is not asked the more often,
             // and the children that become due meanwhile share the next search.
-            actix_rt::time::sleep(took.min(LONGEST_REST)).await;
+            rest(took.min(LONGEST_REST)).await;
         }
+    }
+}
+
+/// Rests about so long. A timer goes by the millisecond, and so would make several times what it is of a rest that is much
+/// shorter: then the others that are ready have their turn.
+async fn rest(time: Duration) {
+    if time < SHORTEST_SLEEP {
+        tokio::task::yield_now().await;
+    } else {
+        actix_rt::time::sleep(time).await;
     }
 }
 
@@ -99,13 +111,15 @@ async fn wait(due: Option<Instant>, woken: oneshot::Receiver<()>) {
     }
 }
 
-async fn carry_out(core: &Rc<Core>, plan: Plan) {
+/// Searches, hands out what was found, and returns how long the server took for its part.
+async fn carry_out(core: &Rc<Core>, plan: Plan) -> Duration {
     #[cfg(test)]
     core.record.faults.strike_feed();
     count(&core.counters.polls);
     let replaced = core.link_replaced();
     // What panics on a server's words does so for the children served and not for all.
-    let guarded = AssertUnwindSafe(search(core, &plan)).catch_unwind();
+    let asked = Cell::new(Duration::ZERO);
+    let guarded = AssertUnwindSafe(search(core, &plan, &asked)).catch_unwind();
     let result = tokio::select! {
         result = guarded => result.unwrap_or_else(|_| Err(Failure::protocol("the runtime failed on what the server sent"))),
         () = replaced.cancelled() => {
@@ -124,17 +138,21 @@ async fn carry_out(core: &Rc<Core>, plan: Plan) {
             }
         }
     }
+    asked.get()
 }
 
-/// Reads the pages of a search and hands their events out.
-async fn search(core: &Rc<Core>, plan: &Plan) -> Result<(), Failure> {
+/// Reads the pages of a search and hands their events out. Adds up how long it waits for them.
+async fn search(core: &Rc<Core>, plan: &Plan, asked: &Cell<Duration>) -> Result<(), Failure> {
     let client = core.client()?;
     let mut search = Search::new(plan.query.clone());
     let mut newest: Option<Timestamp> = None;
     let is_pushed = core.pushing.live_for().is_some();
     loop {
         let mut pages = core.feed.0.borrow().pages;
-        let page = search.next(&client, &mut pages).await.inspect_err(|_| {
+        let began = Instant::now();
+        let page = search.next(&client, &mut pages).await;
+        asked.set(asked.get() + began.elapsed());
+        let page = page.inspect_err(|_| {
             if plan.shared {
                 // What was read is handed out, and so the next search begins there, less the overlap.
                 core.feed.0.borrow_mut().saw(newest);

@@ -148,7 +148,10 @@ impl Actor for CommandWatch {
         }
         match self.rest.take() {
             Some(rest) => self.look_again_after(rest, ctx),
-            None => self.want_after(cadence::first_look(self.started.round_trip)),
+            None => {
+                let quickest = self.core.feed.quickest_start(self.started.round_trip);
+                self.want_after(cadence::first_look(quickest));
+            }
         }
         if let Some(ending) = self.ending {
             self.bound_ending(ending, ctx);

@@ -12,7 +12,7 @@ const SHORTEST_WHEN_PUSHED: Duration = Duration::from_millis(100);
 /// Looks while output is pushed are never further apart than this.
 const LONGEST_WHEN_PUSHED: Duration = Duration::from_secs(30);
 
-/// How long to wait for the first look at a command whose start took `round_trip`.
+/// How long to wait for the first look at a command where the answer to a start takes `round_trip`.
 pub(crate) fn first_look(round_trip: Duration) -> Duration {
     round_trip.min(FIRST_LOOK)
 }
