@@ -50,6 +50,7 @@ pub(crate) fn wrk(port: u16, connections: usize) -> Result<Option<f64>> {
     };
     let text = String::from_utf8_lossy(&output.stdout);
     let figure = text.lines().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok());
+    let figure = figure.filter(|_| !text.contains("Non-2xx") && !text.contains("Socket errors"));
     figure.map(Some).ok_or_else(|| format!("wrk did not say how many requests it made: {text}").into())
 }
 

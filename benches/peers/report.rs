@@ -78,7 +78,8 @@ impl Report {
     /// Writes it all down.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let mut text = "# Results\n\nWritten by `cargo bench --bench peers`; [peers/main.rs](peers/main.rs) tells how each figure came about. Each contender \
-                        runs in a process of its own, in turns with the others. Figures are medians over the rounds; ratios are taken round by round.\n\n"
+                        runs in a process of its own, in turns with the others. Figures are medians over the rounds; ratios are taken round by round. \
+                        All that is in Rust is built with the release profile.\n\n"
             .to_owned();
         for (what, value) in machine() {
             let _ = writeln!(text, "- {what}: {value}");

@@ -29,6 +29,7 @@ const LONGEST: usize = 1 << 20;
 /// Serves on a free port, which it prints, until its standard input ends. For each byte that comes there it prints how many
 /// requests it has answered.
 pub(crate) fn serve(tls: Option<ServerConfig>, delay: Duration) -> std::io::Result<()> {
+    workspace_fleet::fleet::raise_open_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let socket = tokio::net::TcpSocket::new_v4()?;

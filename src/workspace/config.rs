@@ -4,7 +4,7 @@ use super::{keepalive::Keepalive, push::Push};
 use crate::client::{ClientLimits, Connection, SessionKey};
 
 /// For how many steps at once there are connections where nothing else is said.
-const MOST_CONNECTIONS: usize = 64;
+const MOST_CONNECTIONS: usize = 16;
 
 /// How a server that waits for its configuration is woken.
 #[derive(Debug, Clone)]
@@ -50,7 +50,11 @@ pub struct WorkspaceConfig {
     pub default_cwd: Option<String>,
     /// Bounds of its requests.
     pub limits: ClientLimits,
-    /// How many steps are carried out at once. Default: 1, which keeps them in order.
+    /// Whether the limits were set as a whole, by [`with_limits`](Self::with_limits).
+    has_own_limits: bool,
+    /// How many steps are carried out at once. Default: 1, which keeps them in order. Unless
+    /// [`with_limits`](Self::with_limits) sets how many requests may be under way, there is room for one of each step and one
+    /// more, for 16 steps at the most.
     pub max_concurrent_steps: usize,
     /// How many steps may wait before [`Overloaded`](crate::ErrorKind::Overloaded) is answered. Default: 1024.
     pub max_queued_steps: usize,
@@ -93,6 +97,7 @@ impl WorkspaceConfig {
             working_dir: None,
             default_cwd: None,
             limits: ClientLimits::default(),
+            has_own_limits: false,
             max_concurrent_steps: 1,
             max_queued_steps: 1024,
             max_queue_wait: Duration::from_secs(600),
@@ -128,16 +133,20 @@ impl WorkspaceConfig {
         self
     }
 
-    /// Sets how many steps are carried out at once. More than 1 gives up their order. The limit of requests under way is raised
-    /// to as many, 64 at the most, so that steps do not wait for each other's requests; a later
-    /// [`with_limits`](Self::with_limits) sets another.
+    /// The limits with as many connections as the steps need, where nothing is said of them.
+    pub(crate) fn client_limits(&self) -> ClientLimits {
+        let usual = ClientLimits::default().connections;
+        if self.has_own_limits || self.limits.connections != usual {
+            return self.limits;
+        }
+        let enough = self.max_concurrent_steps.min(MOST_CONNECTIONS) + 1;
+        ClientLimits { connections: enough.max(usual), ..self.limits }
+    }
+
+    /// Sets how many steps are carried out at once. More than 1 gives up their order.
     #[must_use]
     pub const fn with_max_concurrent_steps(mut self, steps: usize) -> Self {
         self.max_concurrent_steps = steps;
-        let connections = if steps < MOST_CONNECTIONS { steps } else { MOST_CONNECTIONS };
-        if self.limits.connections < connections {
-            self.limits.connections = connections;
-        }
         self
     }
 
@@ -215,6 +224,27 @@ impl WorkspaceConfig {
     #[must_use]
     pub const fn with_limits(mut self, limits: ClientLimits) -> Self {
         self.limits = limits;
+        self.has_own_limits = true;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_at_once_have_connections_unless_their_number_is_given() {
+        let config = || WorkspaceConfig::new("w", Connection::new("http://127.0.0.1:1").unwrap());
+        let connections = |steps| config().with_max_concurrent_steps(steps).client_limits().connections;
+        assert_eq!([1, 8, 64, usize::MAX].map(connections), [4, 9, 17, 17]);
+        for given in [2, 4, 32] {
+            let limits = ClientLimits { connections: given, ..ClientLimits::default() };
+            assert_eq!(config().with_limits(limits).with_max_concurrent_steps(8).client_limits().connections, given);
+            let mut config = config().with_max_concurrent_steps(8);
+            config.limits.connections = given;
+            let expected = if given == 4 { 9 } else { given };
+            assert_eq!(config.client_limits().connections, expected, "the field alone does not tell 4 from nothing");
+        }
     }
 }

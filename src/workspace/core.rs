@@ -90,6 +90,7 @@ impl Core {
         config.max_outage = config.max_outage.min(LONGEST_BOUND);
         config.max_queue_wait = config.max_queue_wait.min(LONGEST_BOUND);
         config.retry_for = config.retry_for.min(LONGEST_BOUND);
+        config.limits = config.client_limits();
         let link = Link {
             id: new_link_id(),
             connection: config.connection.clone(),

@@ -2,9 +2,12 @@
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-use workspace_fleet::{Connection, Effect, Failure, client::ClientLimits, protocol::EventId};
+use workspace_fleet::{Connection, Effect, Failure, Fleet, WorkspaceConfig, client::ClientLimits, protocol::EventId};
 
 use crate::server::*;
+
+/// More steps at once than a workspace has connections for one.
+const AT_ONCE: usize = 8;
 
 /// Answers the first request of the first connection, and ends that connection when the second one comes.
 fn serve_stale(reset: bool) -> (std::net::SocketAddr, Seen) {
@@ -155,6 +158,27 @@ async fn a_request_that_waits_for_a_place_was_not_sent() {
     let (first, second): (Failure, Failure) = futures::join!(run(600), run(100));
     assert_eq!((first.kind.name(), first.effect), ("deadline", Effect::MaybeSent));
     assert_eq!((second.kind.name(), second.effect), ("deadline", Effect::NotSent));
+}
+
+#[actix_rt::test]
+async fn steps_at_once_do_not_wait_for_each_others_requests() {
+    // As many as come at once are answered when all of them are there.
+    let there = Rc::new(tokio::sync::Barrier::new(AT_ONCE));
+    let (address, _) = serve(move |_, mut peer| {
+        let there = Rc::clone(&there);
+        async move {
+            while peer.request().await.is_some() {
+                there.wait().await;
+                peer.write(json(STARTED)).await;
+            }
+        }
+    });
+    let fleet = Fleet::start().unwrap();
+    let config = WorkspaceConfig::new("w", connection(address)).with_max_concurrent_steps(AT_ONCE);
+    let workspace = fleet.add(config).await.unwrap();
+    let starts = (0..AT_ONCE).map(|_| workspace.start_command("true"));
+    let started = tokio::time::timeout(Duration::from_secs(20), futures::future::try_join_all(starts)).await;
+    assert_eq!(started.expect("some waited for others").unwrap().len(), AT_ONCE);
 }
 
 #[actix_rt::test]

@@ -14,7 +14,7 @@ pub(crate) fn memory(report: &mut Report) -> Result<()> {
     }
     report.table(
         "Idle workspaces",
-        "Resident memory that 10,000 workspaces added that had run a command and were idle again.",
+        "Resident memory that 10,000 workspaces added that had run a command and were idle again for two seconds.",
         &table,
     );
     let measured = table.median("workspace-fleet").map(|each| (format!("{} KB", number(each)), each <= 4.0));

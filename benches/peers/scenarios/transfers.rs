@@ -31,10 +31,14 @@ pub(crate) fn one_gib(report: &mut Report) -> Result<()> {
         let api = |what: &str| format!("{url}/api/file/{what}?path={}", path("there").display());
         let mut curl = curl();
         curl.arg("-F").arg(format!("file=@{}", path("source").display())).arg(api("upload"));
-        up.add(1, "curl", speed(curl)?.0);
+        let (fast, peak) = speed(curl)?;
+        up.add(1, "curl", fast);
+        memory.add(3, "curl upload", peak);
         let mut curl = self::curl();
         curl.arg("-o").arg(path("back")).arg(api("download"));
-        down.add(1, "curl", speed(curl)?.0);
+        let (fast, peak) = speed(curl)?;
+        down.add(1, "curl", fast);
+        memory.add(4, "curl download", peak);
         memory.add(2, "wsfleet agent", crate::process::memory(&process(agent.id()), "VmHWM:") / 1e6);
     }
     report.table(
@@ -84,8 +88,8 @@ fn speed(mut command: Command) -> Result<(f64, f64)> {
         peak = peak.max(crate::process::memory(&folder, "VmHWM:"));
         std::thread::sleep(Duration::from_millis(2));
     };
-    if !status.success() {
-        return Err(format!("{command:?} failed: {status}").into());
+    if !status.success() || peak == 0.0 {
+        return Err(format!("{command:?} failed, or was not seen to take memory: {status}").into());
     }
     Ok((SIZE as f64 / 1e6 / began.elapsed().as_secs_f64(), peak / 1e6))
 }

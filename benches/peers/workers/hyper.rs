@@ -4,11 +4,13 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use workspace_fleet::fleet::raise_open_file_limit;
 
 use crate::process::{Result, Sample, Stopwatch};
 
 /// The same two requests for each command with hyper, a connection for each that runs at once, which has run one before.
 pub(crate) fn run(port: u16, commands: usize, at_once: usize) -> Result<Sample> {
+    raise_open_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let connections = try_join_all((0..at_once).map(|lane| connection(port, lane))).await?;

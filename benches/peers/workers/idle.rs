@@ -39,11 +39,10 @@ async fn add(fleet: &Fleet, url: &str, numbers: std::ops::Range<usize>) -> Resul
     Ok(all)
 }
 
-/// Waits until no workspace holds a client any more, and then for as long as the allocator keeps what was freed.
+/// Waits until no workspace holds a client any more, and then for longer than the allocator means to keep what was freed.
 async fn rest(fleet: &Fleet) {
-    let mut idle = 0;
-    while idle < 20 {
-        idle = if fleet.status().await.connected_workspaces > 0 { 0 } else { idle + 1 };
+    while fleet.status().await.connected_workspaces > 0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    tokio::time::sleep(Duration::from_secs(2)).await;
 }

@@ -246,7 +246,7 @@ impl WorkspaceRequest {
         config.working_dir.clone_from(&self.working_dir);
         config.default_cwd.clone_from(&self.default_cwd);
         if let Some(steps) = self.max_concurrent_steps {
-            config = config.with_max_concurrent_steps(steps.clamp(1, 1024));
+            config.max_concurrent_steps = steps.clamp(1, 1024);
         }
         config.push = match self.push {
             None | Some(PushChoice::Auto) => Push::Auto,

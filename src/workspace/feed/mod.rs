@@ -40,7 +40,7 @@ struct State {
     /// Whether a shared search has seen what the event socket could not tell of, so that nothing was missed since.
     caught_up: bool,
     pages: Pages,
-    /// The quickest answer to the start of a command since commands are watched.
+    /// What the quickest answer to the start of a command took lately.
     quickest_start: Option<Duration>,
 }
 
@@ -135,11 +135,11 @@ impl Feed {
         (state.seen_until, state.caught_up, state.quickest_start) = (None, false, None);
     }
 
-    /// Takes in how long the answer to a start took, and returns what the quickest one took: the others may have waited for each
-    /// other.
+    /// Takes in how long the answer to a start took, and returns what the quickest one took lately: the others may have waited for
+    /// each other. With each start it is believed a little less, since the way to the server may have become longer.
     pub(crate) fn quickest_start(&self, round_trip: Duration) -> Duration {
         let mut state = self.0.borrow_mut();
-        let quickest = state.quickest_start.map_or(round_trip, |quickest| quickest.min(round_trip));
+        let quickest = state.quickest_start.map_or(round_trip, |quickest| (quickest + quickest / 64).min(round_trip));
         state.quickest_start = Some(quickest);
         quickest
     }
@@ -234,3 +234,21 @@ impl State {
 }
 
 pub(crate) use task::run;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quickest_start_counts_for_a_while_and_until_the_server_is_another() {
+        let (feed, us) = (Feed::default(), Duration::from_micros);
+        assert_eq!([5000, 1280, 9000].map(|took| feed.quickest_start(us(took))), [5000, 1280, 1300].map(us));
+        for _ in 0..200 {
+            feed.quickest_start(us(9000));
+        }
+        assert_eq!(feed.quickest_start(us(9000)), us(9000));
+        feed.quickest_start(us(10));
+        feed.forget_time();
+        assert_eq!(feed.quickest_start(us(8000)), us(8000));
+    }
+}

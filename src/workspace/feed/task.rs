@@ -28,8 +28,11 @@ use crate::{
 /// The longest rest between two searches.
 const LONGEST_REST: Duration = Duration::from_millis(20);
 
-/// What is shorter is no time to sleep.
-const SHORTEST_SLEEP: Duration = Duration::from_micros(500);
+/// What is shorter is no time to sleep: timers go by the millisecond.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
+
+/// A search that brings more bytes than this is one of a flood.
+const FLOOD: u64 = 128 << 10;
 
 /// Serves the children of a workspace until none is left.
 ///
@@ -53,6 +56,7 @@ pub(crate) async fn run(core: Weak<Core>) {
 }
 
 async fn serve(core: Weak<Core>) {
+    let mut owed = Duration::ZERO;
     loop {
         let Some(core) = core.upgrade() else { return };
         let (next_due, woken) = {
@@ -79,22 +83,16 @@ async fn serve(core: Weak<Core>) {
         }
         let plan = plan(&mut core.feed.0.borrow_mut(), Instant::now());
         if let Some(plan) = plan {
-            let took = carry_out(&core, plan).await;
+            owed += carry_out(&core, plan).await.min(LONGEST_REST);
             drop(core);
             // Searching takes at most half of the time: a server that is slow to answer is not asked the more often,
             // and the children that become due meanwhile share the next search.
-            rest(took.min(LONGEST_REST)).await;
+            if owed < SHORTEST_SLEEP {
+                tokio::task::yield_now().await;
+            } else {
+                actix_rt::time::sleep(std::mem::take(&mut owed)).await;
+            }
         }
-    }
-}
-
-/// Rests about so long. A timer goes by the millisecond, and so would make several times what it is of a rest that is much
-/// shorter: then the others that are ready have their turn.
-async fn rest(time: Duration) {
-    if time < SHORTEST_SLEEP {
-        tokio::task::yield_now().await;
-    } else {
-        actix_rt::time::sleep(time).await;
     }
 }
 
@@ -111,8 +109,10 @@ async fn wait(due: Option<Instant>, woken: oneshot::Receiver<()>) {
     }
 }
 
-/// Searches, hands out what was found, and returns how long the server took for its part.
+/// Searches, and hands out what was found. Returns how long it took until the pages were there, and of a flood how long all
+/// of it took: handing out much keeps others on this thread waiting, handing out ends keeps those only that wait for them.
 async fn carry_out(core: &Rc<Core>, plan: Plan) -> Duration {
+    let (began, had) = (Instant::now(), core.counters.output_bytes.get());
     #[cfg(test)]
     core.record.faults.strike_feed();
     count(&core.counters.polls);
@@ -138,7 +138,7 @@ async fn carry_out(core: &Rc<Core>, plan: Plan) -> Duration {
             }
         }
     }
-    asked.get()
+    if core.counters.output_bytes.get() - had > FLOOD { began.elapsed() } else { asked.get() }
 }
 
 /// Reads the pages of a search and hands their events out. Adds up how long it waits for them.

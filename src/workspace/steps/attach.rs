@@ -53,7 +53,7 @@ pub(crate) async fn attach(core: &Rc<Core>, message: Attach) -> Result<CommandRe
         head,
         at,
         server_time: command.timestamp,
-        round_trip: Duration::ZERO,
+        round_trip: None,
         may_be_superseded: false,
         instance: None,
     };

@@ -95,7 +95,7 @@ fn taken_over(command: &BashCommand, head: Option<CommandHead>, at: Instant) -> 
         head,
         at,
         server_time: command.timestamp,
-        round_trip: Duration::ZERO,
+        round_trip: None,
         instance: None,
         may_be_superseded: false,
     }

@@ -184,7 +184,7 @@ impl Prepared {
             check_length(core, &text)?;
             let asked = Instant::now();
             let failure = match send(core, &self.command, text, head, &self.called_off).await {
-                Ok(answer) => return Ok(started(core, &answer, head, asked, false)),
+                Ok(answer) => return Ok(started(core, &answer, head, Some(asked.elapsed()), false)),
                 Err(failure) if failure.effect == Effect::NotSent => return Err(failure),
                 Err(failure) => failure,
             };
@@ -197,7 +197,7 @@ impl Prepared {
             match recover(core, head, asked, &failure, caller).await? {
                 Recovered::Found { command, forbidden } => {
                     count(&core.counters.starts_recovered);
-                    return Ok(started(core, &command, head, Instant::now(), forbidden));
+                    return Ok(started(core, &command, head, None, forbidden));
                 }
                 Recovered::NeverRuns if sends >= MAX_SENDS => return Err(Failure::not_sent(failure.kind)),
                 Recovered::NeverRuns => count(&core.counters.starts_recovered),
@@ -206,13 +206,19 @@ impl Prepared {
     }
 }
 
-fn started(core: &Core, answer: &BashCommand, head: CommandHead, asked: Instant, may_be_superseded: bool) -> Started {
+fn started(
+    core: &Core,
+    answer: &BashCommand,
+    head: CommandHead,
+    round_trip: Option<Duration>,
+    may_be_superseded: bool,
+) -> Started {
     Started {
         id: answer.id,
         head: core.config.command_head.then_some(head),
         at: Instant::now(),
         server_time: answer.timestamp,
-        round_trip: asked.elapsed(),
+        round_trip,
         instance: answer.instance_id.clone(),
         may_be_superseded,
     }

@@ -149,8 +149,8 @@ impl Actor for CommandWatch {
         match self.rest.take() {
             Some(rest) => self.look_again_after(rest, ctx),
             None => {
-                let quickest = self.core.feed.quickest_start(self.started.round_trip);
-                self.want_after(cadence::first_look(quickest));
+                let quickest = self.started.round_trip.map(|round_trip| self.core.feed.quickest_start(round_trip));
+                self.want_after(cadence::first_look(quickest.unwrap_or_default()));
             }
         }
         if let Some(ending) = self.ending {

@@ -26,8 +26,8 @@ pub(crate) struct Started {
     pub(crate) at: Instant,
     /// When it was started, by the server's clock.
     pub(crate) server_time: Timestamp,
-    /// How long the start took.
-    pub(crate) round_trip: Duration,
+    /// How long the answer to the start took; absent of one whose answer did not come, or came to somebody else.
+    pub(crate) round_trip: Option<Duration>,
     /// Which start of which server started it, where servers tell.
     pub(crate) instance: Option<String>,
     /// Whether it was found after its start had been forbidden: it may yet turn out not to have run.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use actix::{ActorContext as _, AsyncContext as _, Context, WrapFuture as _, fut::ActorFutureExt as _};
 
 use super::{
-    CommandWatch,
+    CommandWatch, cadence,
     ending::{Ending, READ_ON, Why},
 };
 use crate::{
@@ -34,7 +34,7 @@ impl CommandWatch {
         self.outage.over();
         let stop = steps::stop::end_processes(self.core.clone(), self.started.clone(), self.settled.clone());
         self.core.tasks.spawn_local(self.behalf.clone().carry_out(stop));
-        self.want_after(self.started.round_trip.min(Duration::from_millis(5)));
+        self.want_after(cadence::first_look(self.started.round_trip.unwrap_or_default()));
         self.bound_ending(ending, ctx);
     }
 
@@ -177,7 +177,7 @@ impl CommandWatch {
         let left_alone = ending.since.duration_since(self.started.at);
         let way = match self.assembly.exit_code() {
             // What was stopped was ended by a signal, or by what it does on one, which comes later than the stop.
-            Some(0..) => self.started.round_trip,
+            Some(0..) => self.started.round_trip.unwrap_or_default(),
             _ => Duration::ZERO,
         };
         took <= ending.left_alone(left_alone, self.spec.timeout, way)
