@@ -48,7 +48,10 @@ fn main() -> Result<()> {
             if filter.is_none() {
                 report.write(Path::new("benches/RESULTS.md"))?;
             }
-            Ok(())
+            match report.failures() {
+                0 => Ok(()),
+                failures => Err(format!("{failures} scenarios could not be run to their end").into()),
+            }
         }
     }
 }

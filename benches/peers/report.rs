@@ -14,6 +14,7 @@ pub(crate) fn rounds() -> usize {
 pub(crate) struct Report {
     text: String,
     verdicts: Vec<Verdict>,
+    failures: usize,
 }
 
 struct Verdict {
@@ -73,6 +74,19 @@ impl Report {
         let (measured, met) = measured.unwrap_or_else(|| ("not measured: the peer is not installed".to_owned(), false));
         println!("{scenario}: {bound}: {measured}{}", if met { "" } else { "  <-- not met" });
         self.verdicts.push(Verdict { scenario: scenario.to_owned(), bound: bound.to_owned(), measured, met });
+    }
+
+    /// Takes in that a scenario could not be run to its end.
+    pub(crate) fn failed(&mut self, scenario: &str, error: &dyn std::error::Error) {
+        println!("{scenario}: {error}  <-- failed");
+        let (bound, measured) = ("a whole run".to_owned(), error.to_string());
+        self.verdicts.push(Verdict { scenario: scenario.to_owned(), bound, measured, met: false });
+        self.failures += 1;
+    }
+
+    /// How many scenarios could not be run to their end.
+    pub(crate) const fn failures(&self) -> usize {
+        self.failures
     }
 
     /// Writes it all down.

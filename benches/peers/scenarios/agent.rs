@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How long the real server may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The embedded agent server beside the real one: speed, memory and readiness.
 pub(crate) fn beside_the_real_one(report: &mut Report) -> Result<()> {
@@ -27,6 +27,8 @@ pub(crate) fn beside_the_real_one(report: &mut Report) -> Result<()> {
         speed.add(0, "wsfleet agent", commands(&url, 400)?);
         upload.add(0, "wsfleet agent", send(&url, &folder.path().join("up"), 256)?);
         let Some(programs) = real_server() else { continue };
+        // It reads thousands of files when it starts, which is not to wait for what was uploaded.
+        rustix::fs::sync();
         let began = Instant::now();
         let real = Real::start(&programs)?;
         ready.add(1, "openhands-agent-server", began.elapsed().as_secs_f64() * 1e3);
@@ -95,9 +97,12 @@ impl Real {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let real = Self { process, port, _folder: folder };
+        let mut real = Self { process, port, _folder: folder };
         let began = Instant::now();
         while !real.answers() {
+            if let Some(status) = real.process.try_wait()? {
+                return Err(format!("the real server ended: {status}").into());
+            }
             if began.elapsed() > PATIENCE {
                 return Err("the real server does not become ready".into());
             }

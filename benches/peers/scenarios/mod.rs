@@ -30,14 +30,17 @@ const ALL: [(&str, Scenario); 12] = [
     ("start-up", startup::version_and_size),
 ];
 
-/// Runs the scenarios whose name has this text in it.
+/// Runs the scenarios whose name has this text in it. One that fails keeps none of the others from running; the report says so.
 pub(crate) fn run(filter: &str, report: &mut Report) -> Result<()> {
     let chosen: Vec<_> = ALL.into_iter().filter(|(name, _)| name.contains(filter)).collect();
     if chosen.is_empty() {
         let names: Vec<_> = ALL.into_iter().map(|(name, _)| name).collect();
         return Err(format!("no scenario has `{filter}` in its name; there are {}", names.join(", ")).into());
     }
-    chosen
-        .into_iter()
-        .try_for_each(|(name, scenario)| scenario(report).map_err(|error| format!("{name}: {error}").into()))
+    for (name, scenario) in chosen {
+        if let Err(error) = scenario(report) {
+            report.failed(name, &*error);
+        }
+    }
+    Ok(())
 }

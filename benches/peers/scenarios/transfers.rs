@@ -17,6 +17,7 @@ pub(crate) fn one_gib(report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let agent = peers::agent(folder.path())?;
     let path = |name: &str| folder.path().join(name);
+    let clear = || ["there", "back"].into_iter().try_for_each(|name| std::fs::remove_file(path(name)));
     std::fs::write(path("source"), vec![7_u8; SIZE])?;
     let url = format!("http://127.0.0.1:{}", agent.port);
     let (mut up, mut down, mut memory) = (Table::new("MB/s"), Table::new("MB/s"), Table::new("MB"));
@@ -27,7 +28,7 @@ pub(crate) fn one_gib(report: &mut Report) -> Result<()> {
         let (fast, peak) = speed(wsfleet("download", &url, &path("there"), &path("back")))?;
         down.add(0, "wsfleet download", fast);
         memory.add(1, "wsfleet download", peak);
-        std::fs::remove_file(path("there"))?;
+        clear()?;
         let api = |what: &str| format!("{url}/api/file/{what}?path={}", path("there").display());
         let mut curl = curl();
         curl.arg("-F").arg(format!("file=@{}", path("source").display())).arg(api("upload"));
@@ -40,6 +41,7 @@ pub(crate) fn one_gib(report: &mut Report) -> Result<()> {
         down.add(1, "curl", fast);
         memory.add(4, "curl download", peak);
         memory.add(2, "wsfleet agent", crate::process::memory(&process(agent.id()), "VmHWM:") / 1e6);
+        clear()?;
     }
     report.table(
         "Upload of 1 GiB",
@@ -75,8 +77,9 @@ fn curl() -> Command {
     command
 }
 
-/// Runs a transfer to its end. Returns how fast it was and the most memory that its process took, in MB.
+/// Runs a transfer to its end, after what the one before it has written is on the disk. Returns how fast it was and the most memory that its process took, in MB.
 fn speed(mut command: Command) -> Result<(f64, f64)> {
+    rustix::fs::sync();
     let began = Instant::now();
     let mut running = command.stdout(std::process::Stdio::null()).spawn()?;
     let (folder, mut peak) = (process(running.id()), 0.0_f64);
