@@ -39,6 +39,10 @@ pub(crate) fn one_gib(report: &mut Report) -> Result<()> {
         curl.arg("-o").arg(path("back")).arg(api("download"));
         let (fast, peak) = speed(curl)?;
         down.add(1, "curl", fast);
+        let began = Instant::now();
+        std::fs::File::open(path("back"))?.sync_all()?;
+        let durable = SIZE as f64 / 1e6 / fast + began.elapsed().as_secs_f64();
+        down.add(2, "curl, then fsync", SIZE as f64 / 1e6 / durable);
         memory.add(4, "curl download", peak);
         memory.add(2, "wsfleet agent", crate::process::memory(&process(agent.id()), "VmHWM:") / 1e6);
         clear()?;
@@ -50,12 +54,14 @@ pub(crate) fn one_gib(report: &mut Report) -> Result<()> {
     );
     report.table(
         "Download of 1 GiB",
-        "From the embedded agent server, with fsync and the move into place; curl does neither.",
+        "From the embedded agent server, with fsync and the move into place; curl does neither, so it is followed by an fsync.",
         &down,
     );
-    for (way, table, ours) in [("upload", &up, "wsfleet upload"), ("download", &down, "wsfleet download")] {
-        let ratio = table.ratio(ours, "curl").map(|ratio| (format!("{}x", number(ratio)), ratio >= 0.8));
-        report.verdict(&format!("{way} of 1 GiB"), ">= 0.8x curl", ratio);
+    let pairs =
+        [("upload", &up, "wsfleet upload", "curl"), ("download", &down, "wsfleet download", "curl, then fsync")];
+    for (way, table, ours, theirs) in pairs {
+        let ratio = table.ratio(ours, theirs).map(|ratio| (format!("{}x", number(ratio)), ratio >= 0.8));
+        report.verdict(&format!("{way} of 1 GiB"), &format!(">= 0.8x {theirs}"), ratio);
     }
     report.table("Transfers of 1 GiB: memory", "The most that each process took.", &memory);
     for who in ["wsfleet upload", "wsfleet download", "wsfleet agent"] {
