@@ -54,7 +54,8 @@ pub(crate) fn wrk(port: u16, connections: usize) -> Result<Option<f64>> {
     figure.map(Some).ok_or_else(|| format!("wrk did not say how many requests it made: {text}").into())
 }
 
-/// Without warnings and a banner, and without asking the network for the prices of models, which its packages do when they are loaded.
+/// Without warnings and a banner, and without asking the network for the prices of models, which its packages do when they
+/// are loaded.
 fn quiet(command: &mut Command) -> &mut Command {
     command.env("PYTHONWARNINGS", "ignore").env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
     command.env("OPENHANDS_SUPPRESS_BANNER", "1")

@@ -2,7 +2,6 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    path::Path,
     process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -123,8 +122,8 @@ pub(crate) fn cpu_time() -> Duration {
 }
 
 /// A number of bytes from the status of a process, as in `VmHWM:`.
-pub(crate) fn memory(process: &Path, field: &str) -> f64 {
-    let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
+pub(crate) fn memory(process: u32, field: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
     kilobytes.unwrap_or(0.0) * 1024.0
@@ -132,5 +131,5 @@ pub(crate) fn memory(process: &Path, field: &str) -> f64 {
 
 /// The same of this process.
 pub(crate) fn own_memory(field: &str) -> f64 {
-    memory(Path::new("/proc/self"), field)
+    memory(std::process::id(), field)
 }

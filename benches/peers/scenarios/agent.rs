@@ -1,5 +1,5 @@
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ pub(crate) fn beside_the_real_one(report: &mut Report) -> Result<()> {
         let began = Instant::now();
         let agent = peers::agent(folder.path())?;
         ready.add(0, "wsfleet agent", began.elapsed().as_secs_f64() * 1e3);
-        idle.add(0, "wsfleet agent", memory(&PathBuf::from(format!("/proc/{}", agent.id())), "VmRSS:") / 1e6);
+        idle.add(0, "wsfleet agent", memory(agent.id(), "VmRSS:") / 1e6);
         let url = format!("http://127.0.0.1:{}", agent.port);
         speed.add(0, "wsfleet agent", commands(&url, 400)?);
         upload.add(0, "wsfleet agent", send(&url, &folder.path().join("up"), 256)?);
@@ -32,11 +32,7 @@ pub(crate) fn beside_the_real_one(report: &mut Report) -> Result<()> {
         let began = Instant::now();
         let real = Real::start(&programs)?;
         ready.add(1, "openhands-agent-server", began.elapsed().as_secs_f64() * 1e3);
-        idle.add(
-            1,
-            "openhands-agent-server",
-            memory(&PathBuf::from(format!("/proc/{}", real.process.id())), "VmRSS:") / 1e6,
-        );
+        idle.add(1, "openhands-agent-server", memory(real.process.id(), "VmRSS:") / 1e6);
         let url = format!("http://127.0.0.1:{}", real.port);
         speed.add(1, "openhands-agent-server", commands(&url, 40)?);
         upload.add(1, "openhands-agent-server", send(&url, &folder.path().join("up"), 64)?);

@@ -45,7 +45,6 @@ pub(crate) fn ten_thousand(report: &mut Report) -> Result<()> {
 fn watched(command: &mut Command) -> Result<(usize, f64)> {
     use std::io::{BufRead as _, BufReader};
     let mut process = command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).spawn()?;
-    let folder = std::path::PathBuf::from(format!("/proc/{}", process.id()));
     let (mut lines, mut peak, mut line) = (0, 0.0_f64, Vec::new());
     let mut output = BufReader::new(process.stdout.take().ok_or("no output")?);
     while output.read_until(b'\n', &mut line)? > 0 {
@@ -53,7 +52,7 @@ fn watched(command: &mut Command) -> Result<(usize, f64)> {
         line.clear();
         // The peak only grows; the last look is near enough to the end.
         if lines % 500 == 0 {
-            peak = peak.max(crate::process::memory(&folder, "VmHWM:"));
+            peak = peak.max(crate::process::memory(process.id(), "VmHWM:"));
         }
     }
     if process.wait()?.success() { Ok((lines, peak)) } else { Err("the run failed".into()) }

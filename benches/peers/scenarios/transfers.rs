@@ -1,5 +1,5 @@
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -44,7 +44,7 @@ pub(crate) fn one_gib(report: &mut Report) -> Result<()> {
         let durable = SIZE as f64 / 1e6 / fast + began.elapsed().as_secs_f64();
         down.add(2, "curl, then fsync", SIZE as f64 / 1e6 / durable);
         memory.add(4, "curl download", peak);
-        memory.add(2, "wsfleet agent", crate::process::memory(&process(agent.id()), "VmHWM:") / 1e6);
+        memory.add(2, "wsfleet agent", crate::process::memory(agent.id(), "VmHWM:") / 1e6);
         clear()?;
     }
     report.table(
@@ -88,22 +88,17 @@ fn speed(mut command: Command) -> Result<(f64, f64)> {
     rustix::fs::sync();
     let began = Instant::now();
     let mut running = command.stdout(std::process::Stdio::null()).spawn()?;
-    let (folder, mut peak) = (process(running.id()), 0.0_f64);
+    let mut peak = 0.0_f64;
     let status = loop {
         if let Some(status) = running.try_wait()? {
             break status;
         }
         // The peak only grows; a look each 2 ms of what takes seconds is near enough to its end.
-        peak = peak.max(crate::process::memory(&folder, "VmHWM:"));
+        peak = peak.max(crate::process::memory(running.id(), "VmHWM:"));
         std::thread::sleep(Duration::from_millis(2));
     };
     if !status.success() || peak == 0.0 {
         return Err(format!("{command:?} failed, or was not seen to take memory: {status}").into());
     }
     Ok((SIZE as f64 / 1e6 / began.elapsed().as_secs_f64(), peak / 1e6))
-}
-
-/// Where the system tells about a process.
-fn process(id: u32) -> PathBuf {
-    PathBuf::from(format!("/proc/{id}"))
 }
