@@ -26,6 +26,10 @@ impl Certificate {
     /// How a server shows it.
     pub(crate) fn server(self) -> ServerConfig {
         let key = PrivateKeyDer::try_from(self.key).expect("a key that was just made");
-        ServerConfig::builder().with_no_client_auth().with_single_cert(self.chain, key).expect("both belong together")
+        let builder = ServerConfig::builder().with_no_client_auth();
+        let mut config = builder.with_single_cert(self.chain, key).expect("both belong together");
+        // As OpenSSL's servers do, which remember no sessions.
+        config.ticketer = rustls::crypto::ring::Ticketer::new().expect("random numbers");
+        config
     }
 }

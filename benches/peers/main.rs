@@ -37,6 +37,7 @@ fn main() -> Result<()> {
             let tls = tls.map(certificate::Certificate::server);
             Ok(stub::serve(tls, delay)?)
         }
+        Some("--text") => workers::text(arguments.get(1).map_or(Ok(0), |bytes| bytes.parse())?),
         Some(worker) if worker.starts_with("--worker=") => {
             let sample = workers::run(worker.trim_start_matches("--worker="), &arguments[1..])?;
             println!("{}", serde_json::to_string(&sample)?);

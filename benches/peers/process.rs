@@ -23,6 +23,9 @@ pub(crate) struct Sample {
     /// The most memory that the process took, in bytes.
     #[serde(default)]
     pub(crate) peak: f64,
+    /// What a contender of more than one kind of time found of the other one: the median and the 99th percentile, in seconds.
+    #[serde(default)]
+    pub(crate) other: [f64; 2],
 }
 
 impl Sample {
@@ -53,6 +56,7 @@ impl Stopwatch {
             seconds: self.began.elapsed().as_secs_f64(),
             cpu: (cpu_time() - self.cpu).as_secs_f64(),
             peak: own_memory("VmHWM:"),
+            other: [0.0; 2],
         }
     }
 }

@@ -69,7 +69,8 @@ pub struct Retention {
     pub chunks: usize,
     /// Bytes of output chunks that are kept, in memory and on disk together. Default: 1 GiB.
     pub output_bytes: u64,
-    /// Bytes of output chunks that are kept in memory before further ones go to disk. Default: 16 MiB.
+    /// Bytes of output chunks that are kept in memory before further ones go to disk. While a command runs, the newest 8 MiB of
+    /// those are in memory, too. Default: 16 MiB.
     pub memory_bytes: usize,
 }
 

@@ -69,13 +69,12 @@ impl From<clap::Error> for Stop {
 
 /// Reads the command line, with the configuration file's defaults.
 pub(super) fn parse(args: &[OsString]) -> Result<Cli, Stop> {
-    let command = Cli::command();
     // What is wrong without the file is wrong with it.
-    let mut matches = command.clone().try_get_matches_from(args)?;
+    let mut matches = Cli::command().try_get_matches_from(args)?;
     let cli = Cli::from_arg_matches(&matches)?;
     if let Some(file) = find(&cli) {
         let config = Config::load(&file).map_err(Stop::Configuration)?;
-        let command = config.apply(command, &matches).map_err(Stop::Configuration)?;
+        let command = config.apply(Cli::command(), &matches).map_err(Stop::Configuration)?;
         matches = command.try_get_matches_from(args).map_err(|error| Stop::Configuration(config.blame(&error)))?;
     }
     let mut cli = Cli::from_arg_matches(&matches)?;

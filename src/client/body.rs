@@ -27,6 +27,9 @@ const BYTES_PER_SECOND: u64 = 1 << 20;
 /// The most that is reserved on the word of a Content-Length.
 const RESERVE: u64 = 4 << 20;
 
+/// From this size on a body grows fourfold.
+const GROWS_FAST: usize = 64 << 10;
+
 /// How a body is bounded.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
@@ -88,12 +91,21 @@ pub(super) async fn read(answer: &mut ClientResponse, bounds: Bounds, what: &str
         if body.len() + chunk.len() > bounds.bytes {
             return Err(too_large());
         }
+        grow(&mut body, chunk.len());
         body.extend_from_slice(&chunk);
     }
     // awc reports a connection that ended early as the end of the body.
     match announced {
         Some(length) if length != body.len() as u64 => Err(truncated(what, body.len() as u64, length)),
         _ => Ok(body),
+    }
+}
+
+/// Makes room in a body whose length nobody has announced. A large one is copied each time that it grows, so it grows by more
+/// than a vector would; memory that nothing is written to is not taken.
+fn grow(body: &mut Vec<u8>, more: usize) {
+    if body.len() > GROWS_FAST && body.capacity() - body.len() < more {
+        body.reserve(more.max(3 * body.len()));
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{CertificateError, CipherSuite, ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::connection::TlsRoots;
@@ -50,7 +50,11 @@ impl fmt::Debug for SharedTls {
 
 fn build(roots: RootCertStore) -> Result<ClientConfig, Failure> {
     // The provider is named, because none may be installed in the embedder's process.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut provider = rustls::crypto::ring::default_provider();
+    // As browsers have it: AES with 128 bits is as safe here as with 256, and goes with SHA-256, which processors have
+    // instructions for.
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    let provider = Arc::new(provider);
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Failure::invalid(format!("TLS cannot be set up: {error}")))?;

@@ -144,7 +144,10 @@ impl Core {
         let mut link = self.link.borrow_mut();
         match &link.client {
             Some(client) if link.generation == generation => {
-                if client.is_in_use() || link.last_use.elapsed() < patience {
+                if client.is_in_use() {
+                    return Held::InUse;
+                }
+                if link.last_use.elapsed() < patience {
                     return Held::Kept;
                 }
             }

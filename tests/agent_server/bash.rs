@@ -81,6 +81,21 @@ async fn a_flood_on_both_streams_arrives_whole_and_in_order() {
 }
 
 #[actix_rt::test]
+async fn spilled_output_is_the_same_while_its_command_runs_and_after() {
+    let agent = Agent::with(|config| config.with_retention(Retention::default().with_memory_bytes(0)));
+    let id = agent.start_command("seq 400000; sleep 60", 300).await;
+    let expected: String = (1..=400_000).map(|number| format!("{number}\n")).collect();
+    let while_running = until(async || {
+        let events = agent.outputs(&id).await;
+        (joined(&events, "stdout").len() == expected.len()).then_some(events)
+    })
+    .await;
+    assert!(joined(&while_running, "stdout") == expected);
+    agent.stop_command(&id).await;
+    assert!(agent.finished(&id).await[..while_running.len()] == while_running);
+}
+
+#[actix_rt::test]
 async fn output_is_seen_while_the_command_runs() {
     let agent = Agent::start();
     let start = Instant::now();

@@ -78,20 +78,26 @@ pub(crate) fn cost_at_scale(report: &mut Report) -> Result<()> {
     for _ in 0..rounds() {
         let few = work("fleet-warm", &words(&[&url, &100, &1000, &1]))?;
         let many = work("fleet-warm", &words(&[&url, &10_000, &10, &1]))?;
+        let turns = work("fleet-turns", &words(&[&url, &10_000, &10, &1, &100]))?;
         table.add(0, "100 workspaces", few.cpu_each() * 1e6);
         table.add(1, "10,000 workspaces", many.cpu_each() * 1e6);
+        table.add(4, "10,000 workspaces, 100 of them at work", turns.cpu_each() * 1e6);
         let bare = |connections: usize| work("hyper", &words(&[&stub.port, &100_000, &connections]));
         table.add(2, "bare hyper, 100 connections", bare(100)?.cpu_each() * 1e6);
         table.add(3, "bare hyper, 10,000 connections", bare(10_000)?.cpu_each() * 1e6);
     }
     report.table(
         "Cost at scale",
-        "100,000 commands over few and over many workspaces, each of which has run one before. All workspaces are busy all the time.",
+        "100,000 commands over few and over many workspaces, each of which has run one before. All workspaces are at work all the time, \
+         but in the last row, which has as many at work as the first.",
         &table,
     );
     let ratio = table.ratio("10,000 workspaces", "100 workspaces");
     let measured = ratio.map(|ratio| (format!("{}x", number(ratio)), ratio <= 1.25));
     report.verdict("processor time per command, 10,000 workspaces to 100", "<= 1.25x", measured);
+    let ratio = table.ratio("10,000 workspaces, 100 of them at work", "100 workspaces");
+    let measured = ratio.map(|ratio| (format!("{}x", number(ratio)), ratio <= 1.25));
+    report.verdict("the same, 100 of the 10,000 at work at a time", "<= 1.25x", measured);
     let bare = table.ratio("bare hyper, 10,000 connections", "bare hyper, 100 connections");
     report.verdict(
         "the same of bare hyper and its connections",

@@ -73,7 +73,7 @@ impl Tables {
         report.table("Wide area: time", "The same, all of it.", &self.took);
         report.table(
             "Wide area: completion lag",
-            "The same, but each workspace begins a command every 2.5 s. From the end of a command, by the server's clock, to its result; of that \
+            "The same, but the workspaces join within 10 s, and each begins a command every 2.5 s. From the end of a command, by the server's clock, to its result; of that \
              the answer to its start takes 50 ms and the answer to the search 50 ms.",
             &self.lag,
         );

@@ -1,6 +1,6 @@
 use std::{path::Path, time::Instant};
 
-use futures::stream::{FuturesUnordered, StreamExt as _};
+use futures::stream::StreamExt as _;
 use workspace_fleet::{Connection, Fleet, Workspace, WorkspaceConfig, fleet::raise_open_file_limit};
 
 use crate::process::{Result, Sample, Stopwatch};
@@ -19,15 +19,21 @@ pub(crate) struct Load<'a> {
 impl Load<'_> {
     /// From cold: making the workspaces and their connections is part of it.
     pub(crate) fn cold(&self) -> Result<Sample> {
-        self.measured(false)
+        self.measured(None)
     }
 
     /// After each workspace has run a command.
     pub(crate) fn warm(&self) -> Result<Sample> {
-        self.measured(true)
+        self.measured(Some(self.workspaces))
     }
 
-    fn measured(&self, warm: bool) -> Result<Sample> {
+    /// The same, where so many workspaces at a time run their commands.
+    pub(crate) fn in_turns(&self, at_work: usize) -> Result<Sample> {
+        self.measured(Some(at_work))
+    }
+
+    /// After each workspace has run a command, where it is given how many of them are at work at a time.
+    fn measured(&self, at_work: Option<usize>) -> Result<Sample> {
         raise_open_file_limit();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let fleet = Fleet::start()?;
@@ -37,11 +43,11 @@ impl Load<'_> {
             for number in 0..self.workspaces {
                 all.push(fleet.add(self.workspace(number)?).await?);
             }
-            if warm {
-                everywhere(&all, 1, 1).await?;
+            if at_work.is_some() {
+                everywhere(&all, 1, 1, self.workspaces).await?;
                 watch = Stopwatch::start();
             }
-            everywhere(&all, self.each, self.at_once).await
+            everywhere(&all, self.each, self.at_once, at_work.unwrap_or(self.workspaces)).await
         })?;
         Ok(watch.sample(self.workspaces * self.each))
     }
@@ -55,9 +61,10 @@ impl Load<'_> {
     }
 }
 
-/// Runs so many commands on every workspace, all at the same time.
-async fn everywhere(all: &[Workspace], each: usize, at_once: usize) -> Result<()> {
-    let mut running: FuturesUnordered<_> = all.iter().map(|workspace| commands(workspace, each, at_once)).collect();
+/// Runs so many commands on every workspace, so many of which are at work at a time.
+async fn everywhere(all: &[Workspace], each: usize, at_once: usize, at_work: usize) -> Result<()> {
+    let running = futures::stream::iter(all).map(|workspace| commands(workspace, each, at_once));
+    let mut running = running.buffer_unordered(at_work);
     while let Some(done) = running.next().await {
         done?;
     }

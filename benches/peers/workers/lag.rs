@@ -1,45 +1,88 @@
 use std::time::{Duration, SystemTime};
 
 use futures::future::try_join_all;
-use workspace_fleet::{Connection, Fleet, Push, Workspace, WorkspaceConfig, messages::ExecuteCommand};
+use workspace_fleet::{
+    Connection, Fleet, Push, Workspace, WorkspaceConfig,
+    client::{AgentClient, ClientLimits, EventQuery, SharedTls, Transport},
+    messages::ExecuteCommand,
+    protocol::{BashEvent, EventId, SortOrder},
+};
 
 use crate::process::{Result, Sample};
 
 /// How many commands run at once.
 const AT_ONCE: usize = 8;
 
-/// Runs commands that take so many milliseconds and tell when they end; prints in microseconds how much later their results
-/// were there, one in a line, on stderr. The sample has the median as `seconds` and the 99th percentile as `peak`.
+/// The longest pause before a command, in which the lanes come apart.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// When a command has ended.
+#[derive(Clone, Copy)]
+struct Seen {
+    command: EventId,
+    /// By its own clock, which it reads before it and its shell have ended.
+    told: SystemTime,
+    /// When its result was there.
+    result: SystemTime,
+}
+
+/// Runs commands that take so many milliseconds and tell when they end. The sample has how much later than the server's
+/// event of their end their results were there, the median as `seconds` and the 99th percentile as `peak`, and as `other` how
+/// much later than by their own clocks.
 pub(crate) fn run(url: &str, push: bool, duration: u64, commands: usize) -> Result<Sample> {
+    let connection = Connection::new(url)?.with_api_key("key");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let seen = runtime.block_on(async {
         let fleet = Fleet::start()?;
         let mut lanes = Vec::new();
         for number in 0..AT_ONCE {
-            let config = WorkspaceConfig::new(format!("w{number}"), Connection::new(url)?.with_api_key("key"));
+            let config = WorkspaceConfig::new(format!("w{number}"), connection.clone());
             lanes.push(fleet.add(config.with_push(if push { Push::Auto } else { Push::Never })).await?);
         }
         let each = commands.div_ceil(AT_ONCE);
-        let mut lags = try_join_all(lanes.iter().map(|workspace| lane(workspace, duration, each))).await?.concat();
-        lags.sort_unstable();
-        let at = |percent: usize| lags[(lags.len() * percent / 100).min(lags.len() - 1)].as_secs_f64();
-        let status = fleet.status().await.totals;
-        Ok(Sample {
-            done: lags.len() as f64,
-            seconds: at(50),
-            cpu: (status.polls + status.pushed_events + status.commands_started) as f64 / lags.len() as f64,
-            peak: at(99),
-        })
-    })
+        let duration = Duration::from_millis(duration);
+        Ok::<_, Box<dyn std::error::Error>>(
+            try_join_all(lanes.iter().map(|workspace| lane(workspace, duration, each))).await?.concat(),
+        )
+    })?;
+    let recorded = actix_rt::System::new().block_on(recorded(&connection, &seen))?;
+    let after = |ends: &dyn Fn(usize) -> SystemTime| {
+        let lags = seen.iter().enumerate().map(|(at, seen)| seen.result.duration_since(ends(at)).unwrap_or_default());
+        percentiles(lags.collect())
+    };
+    let ([seconds, peak], other) = (after(&|at| recorded[at]), after(&|at| seen[at].told));
+    Ok(Sample { done: seen.len() as f64, seconds, peak, other, ..Sample::default() })
 }
 
-async fn lane(workspace: &Workspace, duration: u64, count: usize) -> Result<Vec<Duration>> {
-    let command = format!("sleep {:.3}; date +%s%N", Duration::from_millis(duration).as_secs_f64());
-    let mut lags = Vec::with_capacity(count);
+async fn lane(workspace: &Workspace, duration: Duration, count: usize) -> Result<Vec<Seen>> {
+    let command = format!("sleep {:.3}; date +%s%N", duration.as_secs_f64());
+    let mut seen = Vec::with_capacity(count);
     for _ in 0..count {
+        tokio::time::sleep(duration.min(PAUSE).mul_f64(fastrand::f64())).await;
         let result = workspace.execute_command(ExecuteCommand::new(command.clone()).with_timeout(None)).await?;
-        let ended = SystemTime::UNIX_EPOCH + Duration::from_nanos(result.stdout.trim().parse()?);
-        lags.push(ended.elapsed().unwrap_or_default());
+        let told = SystemTime::UNIX_EPOCH + Duration::from_nanos(result.stdout.trim().parse()?);
+        seen.push(Seen { command: result.command_id, told, result: SystemTime::now() });
     }
-    Ok(lags)
+    Ok(seen)
+}
+
+/// When the server noticed the end of each, by its events.
+async fn recorded(connection: &Connection, seen: &[Seen]) -> Result<Vec<SystemTime>> {
+    let client = AgentClient::new(connection, &Transport::new(&SharedTls::new()), ClientLimits::default())?;
+    let mut recorded = Vec::with_capacity(seen.len());
+    for Seen { command, .. } in seen {
+        let query =
+            EventQuery { command_id: Some(*command), sort: SortOrder::NewestFirst, limit: 1, ..EventQuery::default() };
+        match client.search_bash_events(&query).await?.items.first() {
+            Some(BashEvent::Output(last)) => recorded.push(last.timestamp.into()),
+            other => return Err(format!("no last event of {command}, but {other:?}").into()),
+        }
+    }
+    Ok(recorded)
+}
+
+/// The median and the 99th percentile, in seconds.
+fn percentiles(mut lags: Vec<Duration>) -> [f64; 2] {
+    lags.sort_unstable();
+    [50, 99].map(|percent| lags[(lags.len() * percent / 100).min(lags.len() - 1)].as_secs_f64())
 }

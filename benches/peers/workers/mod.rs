@@ -11,6 +11,8 @@ mod wide_area;
 
 use std::time::Duration;
 
+pub(crate) use output::text;
+
 use crate::process::{Result, Sample};
 
 /// Runs the contender of this name.
@@ -19,6 +21,7 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Result<Sample> {
     match (name, arguments.as_slice()) {
         ("fleet", words @ [_, _, _, _]) => load(words)?.cold(),
         ("fleet-warm", words @ [_, _, _, _]) => load(words)?.warm(),
+        ("fleet-turns", [words @ .., at_work]) => load(words)?.in_turns(at_work.parse()?),
         ("fleet-tls", [words @ .., authority]) => {
             fleet::Load { authority: Some(authority.as_ref()), ..load(words)? }.cold()
         }

@@ -8,7 +8,10 @@ use workspace_fleet::{Connection, Fleet, Workspace, WorkspaceConfig, fleet::rais
 
 use crate::process::{Result, Sample, cpu_time};
 
-/// Runs so many commands on each workspace, one after another, one every `pause` with a lot to when in that. Commands write
+/// In how much time the workspaces join.
+const JOINED: Duration = Duration::from_secs(10);
+
+/// Runs so many commands on each workspace, one after another, one every `pause`, the first at a random moment of the first ten seconds. Commands write
 /// when they ended; the sample has the median of how much later their results were there as `seconds` and the 99th percentile as
 /// `peak`.
 pub(crate) fn run(url: &str, workspaces: usize, each: usize, pause: Duration, authority: &Path) -> Result<Sample> {
@@ -23,7 +26,7 @@ pub(crate) fn run(url: &str, workspaces: usize, each: usize, pause: Duration, au
             all.push(fleet.add(WorkspaceConfig::new(format!("w{number}"), connection)).await?);
         }
         let began = Instant::now();
-        let lanes = all.iter().map(|workspace| lane(workspace, each, pause, began + pause.mul_f64(fastrand::f64())));
+        let lanes = all.iter().map(|workspace| lane(workspace, each, pause, began + JOINED.mul_f64(fastrand::f64())));
         Ok::<_, Box<dyn std::error::Error>>(try_join_all(lanes).await?.concat())
     })?;
     lags.sort_unstable();

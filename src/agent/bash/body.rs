@@ -1,10 +1,12 @@
 use std::{
     borrow::Cow,
+    collections::VecDeque,
     fs::File,
     io,
+    ops::Deref,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 /// The text of an output event.
@@ -12,24 +14,65 @@ use std::{
 pub(super) enum Body {
     /// In memory.
     Memory(Box<str>),
-    /// In a spill file.
-    Spilled(Extent),
+    /// In a spill file, and for a while in memory too.
+    Spilled { extent: Extent, recent: Weak<String> },
+}
+
+/// The text of a body, for a reader.
+pub(super) enum Text<'a> {
+    Kept(&'a str),
+    Recent(Arc<String>),
+    Read(String),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Kept(text) => text,
+            Self::Recent(text) => text,
+            Self::Read(text) => text,
+        }
+    }
 }
 
 impl Body {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Memory(text) => text.len(),
-            Self::Spilled(extent) => extent.len,
+            Self::Spilled { extent, .. } => extent.len,
         }
     }
 
-    /// The text from `at` on, at most `most` bytes and at least one character of it. Reads spilled text on a thread for
-    /// blocking work.
-    pub(super) async fn piece(&self, at: usize, most: usize) -> io::Result<Cow<'_, str>> {
+    /// The text. Reads what is only in a spill file on a thread for blocking work.
+    ///
+    /// # Errors
+    /// The spill file cannot be read.
+    pub(super) async fn text(&self) -> io::Result<Text<'_>> {
         match self {
-            Self::Memory(text) => Ok(text[at..text.floor_char_boundary(at + most)].into()),
-            Self::Spilled(extent) => {
+            Self::Memory(text) => Ok(Text::Kept(text)),
+            Self::Spilled { extent, recent } => match recent.upgrade() {
+                Some(text) => Ok(Text::Recent(text)),
+                None => {
+                    let extent = extent.clone();
+                    tokio::task::spawn_blocking(move || extent.read()).await.map_err(io::Error::other)?.map(Text::Read)
+                }
+            },
+        }
+    }
+
+    /// The text from `at` on, at most `most` bytes and at least one character of it. Reads what is only in a spill file
+    /// on a thread for blocking work.
+    pub(super) async fn piece(&self, at: usize, most: usize) -> io::Result<Cow<'_, str>> {
+        let piece_of = |text: &'_ str| at..text.floor_char_boundary(at + most);
+        match self {
+            Self::Memory(text) => Ok(text[piece_of(text)].into()),
+            Self::Spilled { extent, recent } => {
+                // Not the whole of it: whoever waits for a slow client would keep it.
+                if let Some(text) = recent.upgrade() {
+                    return Ok(text[piece_of(&text)].to_owned().into());
+                }
                 let part = extent.part(at, most);
                 Ok(tokio::task::spawn_blocking(move || part.read_whole_characters())
                     .await
@@ -43,7 +86,7 @@ impl Body {
     pub(super) fn memory(&self) -> usize {
         match self {
             Self::Memory(text) => text.len(),
-            Self::Spilled(_) => 0,
+            Self::Spilled { .. } => 0,
         }
     }
 }
@@ -94,6 +137,32 @@ fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
+/// How much spilled text is in memory at once, where nobody else holds it.
+const RECENT_BYTES: usize = 8 << 20;
+/// What a text takes beside its bytes.
+const RECENT_OVERHEAD: usize = 128;
+
+/// The newest texts that were spilled: whoever follows a command reads them a moment later.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    texts: VecDeque<Arc<String>>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// Keeps a text, and fewer of those before it.
+    pub(super) fn keep(&mut self, text: Arc<String>) -> Weak<String> {
+        let takes = |text: &String| text.len() + RECENT_OVERHEAD;
+        let kept = Arc::downgrade(&text);
+        self.bytes += takes(&text);
+        self.texts.push_back(text);
+        while self.bytes > RECENT_BYTES {
+            self.bytes -= self.texts.pop_front().map_or(0, |text| takes(&text));
+        }
+        kept
+    }
+}
+
 /// Hands out stretches of spill files.
 ///
 /// The files have no names, so nothing is left of them when the process ends, and one is freed when the last event with
@@ -125,6 +194,16 @@ impl Spill {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_texts_are_kept_up_to_a_size() {
+        let mut recent = Recent::default();
+        let texts: Vec<_> =
+            (0..4).map(|_| recent.keep(Arc::new("x".repeat(RECENT_BYTES / 2 - RECENT_OVERHEAD)))).collect();
+        assert_eq!(texts.iter().map(|text| text.upgrade().is_some()).collect::<Vec<_>>(), [false, false, true, true]);
+        assert!(recent.keep(Arc::new("x".repeat(RECENT_BYTES + 1))).upgrade().is_none());
+        assert_eq!(recent.bytes, 0);
+    }
 
     #[test]
     fn texts_come_back_from_the_file_they_share() {

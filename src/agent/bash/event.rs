@@ -3,7 +3,8 @@ use std::{io, rc::Rc};
 use serde::Serialize;
 
 use super::{
-    body::Body,
+    body::{Body, Text},
+    json_text::push_escaped,
     timestamp::{self, Micros},
 };
 use crate::protocol::EventId;
@@ -55,7 +56,16 @@ impl OutputRecord {
     pub(super) fn json_around(&self) -> (String, &'static str, &'static str) {
         const BETWEEN: &str = r#","stderr":"#;
         const TAIL: &str = r#","kind":"BashOutput"}"#;
-        let mut head = output_json(self, None, None);
+        let mut head = to_json(&OutputWire {
+            id: self.id,
+            timestamp: timestamp::to_rfc3339(self.at),
+            command_id: self.command_id,
+            order: self.order,
+            exit_code: self.exit_code,
+            stdout: (),
+            stderr: (),
+            kind: "BashOutput",
+        });
         // Both are null, and only the kind comes after them.
         head.truncate(head.len().saturating_sub("null".len() * 2 + BETWEEN.len() + TAIL.len()));
         (head, BETWEEN, TAIL)
@@ -99,7 +109,7 @@ impl Event {
         }
     }
 
-    /// Its JSON. Reads spilled text on a thread for blocking work.
+    /// Its JSON. Reads text that is only in a spill file on a thread for blocking work.
     ///
     /// # Errors
     /// The spill file cannot be read.
@@ -109,23 +119,30 @@ impl Event {
             Self::Output(output) => {
                 let stdout = text_of(output.stdout.as_ref()).await?;
                 let stderr = text_of(output.stderr.as_ref()).await?;
-                Ok(output_json(output, stdout.as_deref(), stderr.as_deref()))
+                let (mut json, between, tail) = output.json_around();
+                push_value(&mut json, stdout.as_deref());
+                json.push_str(between);
+                push_value(&mut json, stderr.as_deref());
+                json.push_str(tail);
+                Ok(json)
             }
         }
     }
 }
 
-/// A body's text, borrowed where it is in memory.
-pub(super) async fn text_of(body: Option<&Body>) -> io::Result<Option<std::borrow::Cow<'_, str>>> {
+/// A body's text.
+pub(super) async fn text_of(body: Option<&Body>) -> io::Result<Option<Text<'_>>> {
     match body {
         None => Ok(None),
-        Some(Body::Memory(text)) => Ok(Some(text.as_ref().into())),
-        Some(Body::Spilled(extent)) => {
-            let extent = extent.clone();
-            let text = tokio::task::spawn_blocking(move || extent.read()).await.map_err(io::Error::other)??;
-            Ok(Some(text.into()))
-        }
+        Some(body) => body.text().await.map(Some),
     }
+}
+
+fn push_value(json: &mut String, text: Option<&str>) {
+    let Some(text) = text else { return json.push_str("null") };
+    json.push('"');
+    push_escaped(json, text);
+    json.push('"');
 }
 
 #[derive(Serialize)]
@@ -145,16 +162,16 @@ struct StartedWire<'a> {
     instance_id: &'a str,
 }
 
-/// The fields of a `BashOutput` in the order in which the real server writes them.
+/// The fields of a `BashOutput` in the order in which the real server writes them. Its texts are written by themselves.
 #[derive(Serialize)]
-struct OutputWire<'a> {
+struct OutputWire {
     id: EventId,
     timestamp: String,
     command_id: EventId,
     order: u32,
     exit_code: Option<i32>,
-    stdout: Option<&'a str>,
-    stderr: Option<&'a str>,
+    stdout: (),
+    stderr: (),
     kind: &'static str,
 }
 
@@ -179,19 +196,6 @@ pub(super) fn command_json(command: &CommandRecord) -> String {
 /// The answer to a start, which says who gave it: the server may be another when it is first asked what it is.
 pub(super) fn started_json(command: &CommandRecord, instance_id: &str) -> String {
     to_json(&StartedWire { command: command.wire(&command.command), instance_id })
-}
-
-pub(super) fn output_json(output: &OutputRecord, stdout: Option<&str>, stderr: Option<&str>) -> String {
-    to_json(&OutputWire {
-        id: output.id,
-        timestamp: timestamp::to_rfc3339(output.at),
-        command_id: output.command_id,
-        order: output.order,
-        exit_code: output.exit_code,
-        stdout,
-        stderr,
-        kind: "BashOutput",
-    })
 }
 
 /// What the event socket answers to a frame that it cannot use.

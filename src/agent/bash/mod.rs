@@ -9,6 +9,7 @@ mod decode;
 mod environment;
 mod event;
 mod idempotency;
+mod json_text;
 mod log;
 mod outgoing;
 mod process_tree;

@@ -9,10 +9,9 @@ use actix_web::{
     body::{BodySize, BoxBody, MessageBody},
     web::{Bytes, BytesMut},
 };
-use serde_json::to_string;
 use tokio::sync::mpsc;
 
-use super::{body::Body, event::Event};
+use super::{body::Body, event::Event, json_text::push_escaped};
 
 /// How much text a fragment carries before it is escaped.
 const PIECE: usize = 32 << 10;
@@ -110,8 +109,7 @@ impl Outgoing {
 
     /// Adds text within quotes.
     async fn push_escaped(&mut self, text: &str) -> Result<(), Unsent> {
-        let quoted = to_string(text).map_err(|_| Unsent::Unreadable)?;
-        self.push(&quoted[1..quoted.len() - 1]);
+        push_escaped(&mut self.pending, text);
         if self.pending.len() < PIECE {
             return Ok(());
         }

@@ -93,7 +93,9 @@ impl<R: AsyncRead + Unpin> Side<R> {
 
     fn take(&mut self) -> String {
         self.since = None;
-        std::mem::take(&mut self.text)
+        // A stream that has filled a chunk is likely to fill the next, and copies all of it each time that it grows.
+        let next = if self.text.len() >= CHUNK_BYTES { CHUNK_BYTES + READ_BYTES } else { 0 };
+        std::mem::replace(&mut self.text, String::with_capacity(next))
     }
 
     fn flush_at(&self, pace: Pace) -> Option<Instant> {

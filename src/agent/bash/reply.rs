@@ -5,7 +5,8 @@ use futures::{Stream, StreamExt, stream};
 use serde_json::json;
 
 use super::{
-    event::{Event, output_json, text_of},
+    event::{Event, text_of},
+    json_text::push_escaped,
     log::Finished,
     search::Page,
 };
@@ -60,11 +61,7 @@ pub(super) async fn joined(finished: Finished) -> ApiResult<HttpResponse> {
     }
     let size = outputs.iter().map(|output| Event::Output(output.clone()).len()).sum();
     let has = |wanted: bool| outputs.iter().any(|output| pick(output, wanted).is_some());
-    // The event without its texts, cut where they belong.
-    let frame = output_json(&last, None, None);
-    let Some((head, tail)) = frame.split_once("\"stdout\":null,\"stderr\":null") else {
-        return Err(ApiError::internal("cannot write the event"));
-    };
+    let (head, between, tail) = last.json_around();
     let edges = |wanted: bool| if has(wanted) { ("\"", "\"") } else { ("null", "") };
     let pieces = |wanted: bool| {
         let chosen: Vec<_> = outputs.iter().filter(|output| pick(output, wanted).is_some()).cloned().collect();
@@ -72,8 +69,8 @@ pub(super) async fn joined(finished: Finished) -> ApiResult<HttpResponse> {
             .then(move |output| async move { Ok(escaped(text_of(pick(&output, wanted)).await?.as_deref())) })
     };
     let literal = |text: String| stream::once(async move { Ok(text) });
-    let stdout = literal(format!("{head}\"stdout\":{}", edges(true).0)).chain(pieces(true));
-    let between = literal(format!("{},\"stderr\":{}", edges(true).1, edges(false).0));
+    let stdout = literal(format!("{head}{}", edges(true).0)).chain(pieces(true));
+    let between = literal(format!("{}{between}{}", edges(true).1, edges(false).0));
     let stderr = between.chain(pieces(false)).chain(literal(format!("{}{tail}", edges(false).1)));
     Ok(send(size, stdout.chain(stderr)).await)
 }
@@ -84,10 +81,9 @@ fn pick(output: &super::event::OutputRecord, stdout: bool) -> Option<&super::bod
 
 /// A text as it stands between the quotes of a JSON string.
 fn escaped(text: Option<&str>) -> String {
-    let mut quoted = serde_json::Value::from(text.unwrap_or_default()).to_string();
-    quoted.pop();
-    quoted.remove(0);
-    quoted
+    let mut json = String::new();
+    push_escaped(&mut json, text.unwrap_or_default());
+    json
 }
 
 fn unreadable(error: io::Error) -> ApiError {
@@ -100,7 +96,10 @@ fn listed(
     items: impl Stream<Item = io::Result<String>> + 'static,
     tail: String,
 ) -> impl Stream<Item = io::Result<String>> + 'static {
-    let items = items.enumerate().map(|(at, item)| item.map(|item| if at == 0 { item } else { format!(",{item}") }));
+    let items = items.enumerate().flat_map(|(at, item)| {
+        let comma = (at > 0).then(|| Ok(",".to_owned()));
+        stream::iter(comma.into_iter().chain([item]))
+    });
     let head = stream::once(async move { Ok(head.to_owned()) });
     head.chain(items).chain(stream::once(async move { Ok(tail) }))
 }

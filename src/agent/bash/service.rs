@@ -3,6 +3,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CommandEnvironment,
-    body::{Body, Spill},
+    body::{Body, Recent, Spill},
     event::{CommandRecord, Event},
     idempotency::StartedNames,
     log::{EventLog, Finished},
@@ -44,6 +45,7 @@ pub(crate) struct BashService {
     spawner: Spawner,
     log: RefCell<EventLog>,
     spill: RefCell<Spill>,
+    recent: RefCell<Recent>,
     running: RefCell<HashMap<EventId, Running>>,
     names: RefCell<StartedNames>,
     appended: Notify,
@@ -78,6 +80,7 @@ impl BashService {
         Self {
             log: RefCell::new(EventLog::new(limits.retention.clone())),
             spill: RefCell::new(Spill::new(&limits.spill_dir)),
+            recent: RefCell::default(),
             names: RefCell::new(StartedNames::new(limits.retention.commands, limits.retention.command_bytes)),
             running: RefCell::default(),
             appended: Notify::new(),
@@ -174,12 +177,16 @@ impl BashService {
             return Some(Body::Memory(text.into()));
         }
         let reserved = self.spill.borrow_mut().reserve(text.len());
+        let text = Arc::new(text);
         let written = match reserved {
-            Ok(extent) => tokio::task::spawn_blocking(move || extent.write(&text).map(|()| extent)).await,
+            Ok(extent) => {
+                let text = Arc::clone(&text);
+                tokio::task::spawn_blocking(move || extent.write(&text).map(|()| extent)).await
+            }
             Err(error) => Ok(Err(error)),
         };
         match written.map_err(std::io::Error::other).and_then(|result| result) {
-            Ok(extent) => Some(Body::Spilled(extent)),
+            Ok(extent) => Some(Body::Spilled { extent, recent: self.recent.borrow_mut().keep(text) }),
             Err(error) => {
                 log::error!(
                     "output is lost, since it cannot be written to {}: {error}",
@@ -197,6 +204,9 @@ impl BashService {
         if let Some(running) = self.running.borrow_mut().remove(&command) {
             running.done.cancel();
         }
+        if self.running.borrow().is_empty() {
+            self.recent.take();
+        }
         self.appended.notify_waiters();
     }
 
@@ -209,6 +219,7 @@ impl BashService {
     }
 
     pub(super) fn clear(&self) -> usize {
+        self.recent.take();
         self.log.borrow_mut().clear()
     }
 

@@ -34,6 +34,9 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// A search that brings more bytes than this is one of a flood.
 const FLOOD: u64 = 128 << 10;
 
+/// The part of the time for a flood that is rested after it.
+const FLOODS_REST: u32 = 4;
+
 /// Serves the children of a workspace until none is left.
 ///
 /// A panic must not leave them waiting for a feed that no longer runs: each is told of a failed look, after which it looks
@@ -85,7 +88,7 @@ async fn serve(core: Weak<Core>) {
         if let Some(plan) = plan {
             owed += carry_out(&core, plan).await.min(LONGEST_REST);
             drop(core);
-            // Searching takes at most half of the time: a server that is slow to answer is not asked the more often,
+            // Waiting for pages takes at most half of the time: a server that is slow to answer is not asked the more often,
             // and the children that become due meanwhile share the next search.
             if owed < SHORTEST_SLEEP {
                 tokio::task::yield_now().await;
@@ -109,8 +112,9 @@ async fn wait(due: Option<Instant>, woken: oneshot::Receiver<()>) {
     }
 }
 
-/// Searches, and hands out what was found. Returns how long it took until the pages were there, and of a flood how long all
-/// of it took: handing out much keeps others on this thread waiting, handing out ends keeps those only that wait for them.
+/// Searches, and hands out what was found. Returns how long to rest for it: as long as it took until the pages were there. A
+/// server that has a flood to give is not slow, so that after one it is a part of what all of it took, in which the others on
+/// this thread have it for themselves.
 async fn carry_out(core: &Rc<Core>, plan: Plan) -> Duration {
     let (began, had) = (Instant::now(), core.counters.output_bytes.get());
     #[cfg(test)]
@@ -138,7 +142,7 @@ async fn carry_out(core: &Rc<Core>, plan: Plan) -> Duration {
             }
         }
     }
-    if core.counters.output_bytes.get() - had > FLOOD { began.elapsed() } else { asked.get() }
+    if core.counters.output_bytes.get() - had > FLOOD { began.elapsed() / FLOODS_REST } else { asked.get() }
 }
 
 /// Reads the pages of a search and hands their events out. Adds up how long it waits for them.
