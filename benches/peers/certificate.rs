@@ -28,7 +28,7 @@ impl Certificate {
         let key = PrivateKeyDer::try_from(self.key).expect("a key that was just made");
         let builder = ServerConfig::builder().with_no_client_auth();
         let mut config = builder.with_single_cert(self.chain, key).expect("both belong together");
-        // As OpenSSL's servers do, which remember no sessions.
+        // As OpenSSL's servers do: the client keeps the session, and the server none.
         config.ticketer = rustls::crypto::ring::Ticketer::new().expect("random numbers");
         config
     }

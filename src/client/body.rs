@@ -91,7 +91,7 @@ pub(super) async fn read(answer: &mut ClientResponse, bounds: Bounds, what: &str
         if body.len() + chunk.len() > bounds.bytes {
             return Err(too_large());
         }
-        grow(&mut body, chunk.len());
+        grow(&mut body, chunk.len(), bounds.bytes);
         body.extend_from_slice(&chunk);
     }
     // awc reports a connection that ended early as the end of the body.
@@ -101,11 +101,11 @@ pub(super) async fn read(answer: &mut ClientResponse, bounds: Bounds, what: &str
     }
 }
 
-/// Makes room in a body whose length nobody has announced. A large one is copied each time that it grows, so it grows by more
-/// than a vector would; memory that nothing is written to is not taken.
-fn grow(body: &mut Vec<u8>, more: usize) {
+/// Makes room for more of a body that may have `most` bytes. A large one is copied each time that it grows, so it grows by more than
+/// a vector would; memory that nothing is written to is not taken.
+fn grow(body: &mut Vec<u8>, more: usize, most: usize) {
     if body.len() > GROWS_FAST && body.capacity() - body.len() < more {
-        body.reserve(more.max(3 * body.len()));
+        body.reserve_exact(more.max((3 * body.len()).min(most - body.len())));
     }
 }
 
@@ -181,4 +181,23 @@ pub(super) fn truncated(what: &str, got: u64, announced: u64) -> Failure {
 
 fn too_large(what: &str, limit: usize) -> Failure {
     Failure::protocol(format!("the answer to {what} is larger than {limit} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_grows_fast_and_not_beyond_its_bound() {
+        let most = 40 * GROWS_FAST;
+        let (mut body, mut growths) = (Vec::new(), 0);
+        while body.len() < most {
+            let before = body.capacity();
+            grow(&mut body, 1000.min(most - body.len()), most);
+            body.resize((body.len() + 1000).min(most), 0);
+            growths += usize::from(body.capacity() != before && body.len() > 2 * GROWS_FAST);
+            assert!(body.capacity() <= most.max(4 * GROWS_FAST), "{}", body.capacity());
+        }
+        assert!(growths <= 3, "{growths}");
+    }
 }

@@ -51,8 +51,8 @@ impl fmt::Debug for SharedTls {
 fn build(roots: RootCertStore) -> Result<ClientConfig, Failure> {
     // The provider is named, because none may be installed in the embedder's process.
     let mut provider = rustls::crypto::ring::default_provider();
-    // As browsers have it: AES with 128 bits is as safe here as with 256, and goes with SHA-256, which processors have
-    // instructions for.
+    // As browsers have it for TLS 1.3: AES with 128 bits is as safe here as with 256, and goes with SHA-256, which processors
+    // have instructions for.
     provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
     let provider = Arc::new(provider);
     let builder = ClientConfig::builder_with_provider(provider)
@@ -162,6 +162,14 @@ mod tests {
         std::fs::write(&empty, "hello").unwrap();
         let message = refusal(&empty);
         assert!(message.contains("empty.pem") && message.contains("BEGIN CERTIFICATE"), "{message}");
+    }
+
+    #[test]
+    fn the_suite_that_is_cheapest_comes_first() {
+        let config = build(RootCertStore::empty()).unwrap();
+        let suites: Vec<_> = config.crypto_provider().cipher_suites.iter().map(|suite| suite.suite()).collect();
+        assert_eq!(suites[..2], [CipherSuite::TLS13_AES_128_GCM_SHA256, CipherSuite::TLS13_AES_256_GCM_SHA384]);
+        assert_eq!(suites.len(), rustls::crypto::ring::default_provider().cipher_suites.len());
     }
 
     #[test]

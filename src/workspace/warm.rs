@@ -25,7 +25,7 @@ const IDLE_IN_A_CROWD: Duration = Duration::from_millis(25);
 
 /// How far apart the looks at all clients are.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
-/// The same in a crowd, for each client: a look at one takes the hundredth part.
+/// The same in a crowd, for each client, so that it is a small part of the time in which somebody looks.
 const BETWEEN_LOOKS_FOR_EACH: Duration = Duration::from_micros(20);
 /// How far apart looks in a crowd are at least, and those at clients that are new in it, which go soon or are needed for longer.
 const BETWEEN_LOOKS_AT_NEW_ONES: Duration = Duration::from_millis(10);

@@ -89,7 +89,7 @@ pub(crate) fn cost_at_scale(report: &mut Report) -> Result<()> {
     report.table(
         "Cost at scale",
         "100,000 commands over few and over many workspaces, each of which has run one before. All workspaces are at work all the time, \
-         but in the last row, which has as many at work as the first.",
+         but in the last row, which has as many at work as the first and connects to each anew.",
         &table,
     );
     let ratio = table.ratio("10,000 workspaces", "100 workspaces");

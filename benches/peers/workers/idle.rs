@@ -21,7 +21,7 @@ pub(crate) fn run(url: &str, workspaces: usize) -> Result<Sample> {
         all.extend(add(&fleet, url, 100..100 + workspaces).await?);
         rest(&fleet).await;
         let added = own_memory("VmRSS:") - before;
-        Ok(Sample { done: workspaces as f64, seconds: began.elapsed().as_secs_f64(), cpu: 0.0, peak: added })
+        Ok(Sample { done: workspaces as f64, seconds: began.elapsed().as_secs_f64(), peak: added, ..Sample::default() })
     })
 }
 

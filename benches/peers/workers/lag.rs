@@ -10,7 +10,7 @@ use workspace_fleet::{
 
 use crate::process::{Result, Sample};
 
-/// How many commands run at once.
+/// How many commands run at once at most.
 const AT_ONCE: usize = 8;
 
 /// The longest pause before a command, in which the lanes come apart.
@@ -74,7 +74,7 @@ async fn recorded(connection: &Connection, seen: &[Seen]) -> Result<Vec<SystemTi
         let query =
             EventQuery { command_id: Some(*command), sort: SortOrder::NewestFirst, limit: 1, ..EventQuery::default() };
         match client.search_bash_events(&query).await?.items.first() {
-            Some(BashEvent::Output(last)) => recorded.push(last.timestamp.into()),
+            Some(BashEvent::Output(last)) if last.exit_code.is_some() => recorded.push(last.timestamp.into()),
             other => return Err(format!("no last event of {command}, but {other:?}").into()),
         }
     }

@@ -27,7 +27,7 @@ pub(crate) fn run(url: &str, bytes: usize, how: &str) -> Result<Sample> {
         let fleet = Fleet::start()?;
         let workspace = fleet.add(WorkspaceConfig::new("w", Connection::new(url)?.with_api_key("key"))).await?;
         let writer = std::env::current_exe()?;
-        let command = ExecuteCommand::new(format!("{} --text {bytes}", writer.display())).with_timeout(None);
+        let command = ExecuteCommand::new(format!("'{}' --text {bytes}", writer.display())).with_timeout(None);
         let watch = Stopwatch::start();
         let read = match how {
             "streamed" => {

@@ -8,8 +8,8 @@ use workspace_fleet::{Connection, Fleet, Workspace, WorkspaceConfig, fleet::rais
 
 use crate::process::{Result, Sample, cpu_time};
 
-/// In how much time the workspaces join.
-const JOINED: Duration = Duration::from_secs(10);
+/// In how much time all workspaces have begun.
+const BEGUN: Duration = Duration::from_secs(10);
 
 /// Runs so many commands on each workspace, one after another, one every `pause`, the first at a random moment of the first ten seconds. Commands write
 /// when they ended; the sample has the median of how much later their results were there as `seconds` and the 99th percentile as
@@ -26,12 +26,18 @@ pub(crate) fn run(url: &str, workspaces: usize, each: usize, pause: Duration, au
             all.push(fleet.add(WorkspaceConfig::new(format!("w{number}"), connection)).await?);
         }
         let began = Instant::now();
-        let lanes = all.iter().map(|workspace| lane(workspace, each, pause, began + JOINED.mul_f64(fastrand::f64())));
+        let lanes = all.iter().map(|workspace| lane(workspace, each, pause, began + BEGUN.mul_f64(fastrand::f64())));
         Ok::<_, Box<dyn std::error::Error>>(try_join_all(lanes).await?.concat())
     })?;
     lags.sort_unstable();
     let at = |percent: usize| lags[(lags.len() * percent / 100).min(lags.len() - 1)].as_secs_f64();
-    Ok(Sample { done: lags.len() as f64, seconds: at(50), cpu: (cpu_time() - cpu).as_secs_f64(), peak: at(99) })
+    Ok(Sample {
+        done: lags.len() as f64,
+        seconds: at(50),
+        cpu: (cpu_time() - cpu).as_secs_f64(),
+        peak: at(99),
+        ..Sample::default()
+    })
 }
 
 async fn lane(workspace: &Workspace, count: usize, pause: Duration, mut next: Instant) -> Result<Vec<Duration>> {

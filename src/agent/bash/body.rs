@@ -152,7 +152,7 @@ pub(super) struct Recent {
 impl Recent {
     /// Keeps a text, and fewer of those before it.
     pub(super) fn keep(&mut self, text: Arc<String>) -> Weak<String> {
-        let takes = |text: &String| text.len() + RECENT_OVERHEAD;
+        let takes = |text: &String| text.capacity() + RECENT_OVERHEAD;
         let kept = Arc::downgrade(&text);
         self.bytes += takes(&text);
         self.texts.push_back(text);

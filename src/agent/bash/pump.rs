@@ -53,6 +53,8 @@ struct Side<R> {
     pipe: Option<R>,
     decoder: Utf8Decoder,
     text: String,
+    /// Whether a whole chunk went out last. Another is likely to follow, of which all would be copied each time that it grows.
+    floods: bool,
     /// When the first of the text was read.
     since: Option<Instant>,
     /// When text went out last.
@@ -61,7 +63,7 @@ struct Side<R> {
 
 impl<R: AsyncRead + Unpin> Side<R> {
     fn new(pipe: Option<R>) -> Self {
-        Self { pipe, decoder: Utf8Decoder::default(), text: String::new(), since: None, went_out: None }
+        Self { pipe, decoder: Utf8Decoder::default(), text: String::new(), floods: false, since: None, went_out: None }
     }
 
     /// Reads once. Ready when something was read or the stream ended.
@@ -72,6 +74,9 @@ impl<R: AsyncRead + Unpin> Side<R> {
             match Pin::new(pipe).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    if std::mem::take(&mut self.floods) {
+                        self.text.reserve(CHUNK_BYTES + READ_BYTES);
+                    }
                     self.decoder.push(buffer.filled(), &mut self.text)
                 }
                 Poll::Ready(result) => self.end(result),
@@ -93,9 +98,8 @@ impl<R: AsyncRead + Unpin> Side<R> {
 
     fn take(&mut self) -> String {
         self.since = None;
-        // A stream that has filled a chunk is likely to fill the next, and copies all of it each time that it grows.
-        let next = if self.text.len() >= CHUNK_BYTES { CHUNK_BYTES + READ_BYTES } else { 0 };
-        std::mem::replace(&mut self.text, String::with_capacity(next))
+        self.floods = self.text.len() >= CHUNK_BYTES;
+        std::mem::take(&mut self.text)
     }
 
     fn flush_at(&self, pace: Pace) -> Option<Instant> {

@@ -65,7 +65,8 @@ impl Pages {
     }
 }
 
-fn text_bytes(event: &BashEvent) -> usize {
+/// How many bytes of text an event has.
+pub(super) fn text_bytes(event: &BashEvent) -> usize {
     match event {
         BashEvent::Output(output) => {
             output.stdout.as_ref().map_or(0, String::len) + output.stderr.as_ref().map_or(0, String::len)

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::{
     WatchKey,
     plan::{Plan, plan},
-    search::Search,
+    search::{Search, text_bytes},
 };
 use crate::{
     ErrorKind, Failure,
@@ -32,7 +32,7 @@ const LONGEST_REST: Duration = Duration::from_millis(20);
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
 /// A search that brings more bytes than this is one of a flood.
-const FLOOD: u64 = 128 << 10;
+const FLOOD: usize = 128 << 10;
 
 /// The part of the time for a flood that is rested after it.
 const FLOODS_REST: u32 = 4;
@@ -88,8 +88,8 @@ async fn serve(core: Weak<Core>) {
         if let Some(plan) = plan {
             owed += carry_out(&core, plan).await.min(LONGEST_REST);
             drop(core);
-            // Waiting for pages takes at most half of the time: a server that is slow to answer is not asked the more often,
-            // and the children that become due meanwhile share the next search.
+            // But for floods, waiting for pages takes at most half of the time: a server that is slow to answer is not asked the
+            // more often, and the children that become due meanwhile share the next search.
             if owed < SHORTEST_SLEEP {
                 tokio::task::yield_now().await;
             } else {
@@ -112,18 +112,18 @@ async fn wait(due: Option<Instant>, woken: oneshot::Receiver<()>) {
     }
 }
 
-/// Searches, and hands out what was found. Returns how long to rest for it: as long as it took until the pages were there. A
-/// server that has a flood to give is not slow, so that after one it is a part of what all of it took, in which the others on
-/// this thread have it for themselves.
+/// Searches, and hands out what was found. Returns how long to rest for it: as long as it took until the pages were there. After a
+/// flood it is a part of what all of it took, in which the others on this thread have it for themselves: such a search took
+/// so long because of what it brought.
 async fn carry_out(core: &Rc<Core>, plan: Plan) -> Duration {
-    let (began, had) = (Instant::now(), core.counters.output_bytes.get());
+    let began = Instant::now();
     #[cfg(test)]
     core.record.faults.strike_feed();
     count(&core.counters.polls);
     let replaced = core.link_replaced();
     // What panics on a server's words does so for the children served and not for all.
-    let asked = Cell::new(Duration::ZERO);
-    let guarded = AssertUnwindSafe(search(core, &plan, &asked)).catch_unwind();
+    let cost = Cost::default();
+    let guarded = AssertUnwindSafe(search(core, &plan, &cost)).catch_unwind();
     let result = tokio::select! {
         result = guarded => result.unwrap_or_else(|_| Err(Failure::protocol("the runtime failed on what the server sent"))),
         () = replaced.cancelled() => {
@@ -142,11 +142,20 @@ async fn carry_out(core: &Rc<Core>, plan: Plan) -> Duration {
             }
         }
     }
-    if core.counters.output_bytes.get() - had > FLOOD { began.elapsed() / FLOODS_REST } else { asked.get() }
+    if cost.brought.get() > FLOOD { began.elapsed() / FLOODS_REST } else { cost.waited.get() }
 }
 
-/// Reads the pages of a search and hands their events out. Adds up how long it waits for them.
-async fn search(core: &Rc<Core>, plan: &Plan, asked: &Cell<Duration>) -> Result<(), Failure> {
+/// What a search cost.
+#[derive(Default)]
+struct Cost {
+    /// How long its pages were waited for.
+    waited: Cell<Duration>,
+    /// How many bytes of text they brought.
+    brought: Cell<usize>,
+}
+
+/// Reads the pages of a search and hands their events out.
+async fn search(core: &Rc<Core>, plan: &Plan, cost: &Cost) -> Result<(), Failure> {
     let client = core.client()?;
     let mut search = Search::new(plan.query.clone());
     let mut newest: Option<Timestamp> = None;
@@ -155,7 +164,7 @@ async fn search(core: &Rc<Core>, plan: &Plan, asked: &Cell<Duration>) -> Result<
         let mut pages = core.feed.0.borrow().pages;
         let began = Instant::now();
         let page = search.next(&client, &mut pages).await;
-        asked.set(asked.get() + began.elapsed());
+        cost.waited.set(cost.waited.get() + began.elapsed());
         let page = page.inspect_err(|_| {
             if plan.shared {
                 // What was read is handed out, and so the next search begins there, less the overlap.
@@ -164,6 +173,7 @@ async fn search(core: &Rc<Core>, plan: &Plan, asked: &Cell<Duration>) -> Result<
         })?;
         core.feed.0.borrow_mut().pages = pages;
         let Some(events) = page else { break };
+        cost.brought.set(cost.brought.get() + events.iter().map(text_bytes).sum::<usize>());
         let by_command = group(events, &mut newest);
         for (id, events) in by_command {
             if !plan.shared && plan.query.command_id != Some(id) {
