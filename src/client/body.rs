@@ -192,9 +192,9 @@ mod tests {
         let most = 40 * GROWS_FAST;
         let (mut body, mut growths) = (Vec::new(), 0);
         while body.len() < most {
-            let before = body.capacity();
-            grow(&mut body, 1000.min(most - body.len()), most);
-            body.resize((body.len() + 1000).min(most), 0);
+            let (before, more) = (body.capacity(), 1000.min(most - body.len()));
+            grow(&mut body, more, most);
+            body.resize(body.len() + more, 0);
             growths += usize::from(body.capacity() != before && body.len() > 2 * GROWS_FAST);
             assert!(body.capacity() <= most.max(4 * GROWS_FAST), "{}", body.capacity());
         }
