@@ -4,13 +4,11 @@ use std::{
     rc::Rc,
 };
 
-use tokio::{
-    fs,
-    io::{AsyncSeekExt as _, AsyncWriteExt as _},
-};
+use tokio::fs;
 
 use super::{
     fetch::{Fetch, Piece},
+    file_writer::FileWriter,
     meter::Meter,
     sum,
 };
@@ -90,20 +88,22 @@ async fn fetch(core: &Rc<Core>, download: &FileDownload, target: &Path) -> Resul
     let meter = Meter::new(download.progress.clone(), download.sha256, &retry);
     // The answer's head comes first, so that a missing remote file leaves nothing here.
     let mut fetch = Fetch::open(core, &retry, &download.source, meter.clone()).await?;
-    let (mut file, temporary) = Temporary::beside(target).await?;
-    let (size, sha256) = loop {
-        let size = fill(&mut fetch, &mut file).await.map_err(|failed| failed.at(&temporary.path))?;
-        let Some(sum) = meter.end() else { break (size, None) };
-        let there = sum::of_remote(core, &retry, &download.source, size).await?;
+    let (file, temporary) = Temporary::beside(target).await?;
+    let mut file = FileWriter::new(file);
+    let sha256 = loop {
+        fill(&mut fetch, &mut file).await.map_err(|failed| failed.at(&temporary.path))?;
+        let Some(sum) = meter.end() else { break None };
+        let there = sum::of_remote(core, &retry, &download.source, file.size()).await?;
         if there == sum {
-            break (size, Some(sum));
+            break Some(sum);
         }
         let reason =
             format!("what came has another SHA-256 ({sum}) than the remote file ({there}): it may have changed");
         retry.pause(Failure::cut_short(reason)).await?;
         fetch.begin_again();
     };
-    file.sync_all().await.map_err(|error| local(&temporary.path, &error))?;
+    let size = file.size();
+    file.finish().await.map_err(|error| local(&temporary.path, &error))?;
     temporary.place(target).await?;
     Ok((size, sha256))
 }
@@ -129,25 +129,15 @@ impl From<io::Error> for Failed {
     }
 }
 
-/// Writes what comes to a file. Returns how much it was.
-async fn fill(fetch: &mut Fetch<'_>, file: &mut fs::File) -> Result<u64, Failed> {
-    let mut size = file.stream_position().await?;
+/// Writes what comes to a file.
+async fn fill(fetch: &mut Fetch<'_>, file: &mut FileWriter) -> Result<(), Failed> {
     while let Some(piece) = fetch.next().await.map_err(Failed::There)? {
         match piece {
-            Piece::Bytes(bytes) => {
-                file.write_all(&bytes).await?;
-                size += bytes.len() as u64;
-            }
-            Piece::Again => {
-                file.flush().await?;
-                file.set_len(0).await?;
-                file.rewind().await?;
-                size = 0;
-            }
+            Piece::Bytes(bytes) => file.write(&bytes).await?,
+            Piece::Again => file.clear().await?,
         }
     }
-    file.flush().await?;
-    Ok(size)
+    Ok(())
 }
 
 /// A file that takes a download's content until it is whole, and is removed if it never is.

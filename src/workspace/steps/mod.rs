@@ -5,6 +5,7 @@ pub(crate) mod command;
 pub(crate) mod directory;
 mod fetch;
 pub(crate) mod file;
+mod file_writer;
 pub(crate) mod git;
 pub(crate) mod helper;
 pub(crate) mod hold;
