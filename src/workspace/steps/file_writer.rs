@@ -95,7 +95,7 @@ mod tests {
         let mut writer = FileWriter::new(File::create(&path).await.unwrap());
         writer.write(b"of an attempt before").await.unwrap();
         writer.clear().await.unwrap();
-        let bytes: Vec<u8> = (0..2 * TO_DISK + 12_345).map(|at| (at * 31 >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..2 * TO_DISK + 12_345).map(|at| ((at * 31) >> 7) as u8).collect();
         let mut rest = bytes.as_slice();
         for length in [1, 100, 70_000, AT_ONCE, AT_ONCE + 1, 0, 3 * AT_ONCE].into_iter().cycle() {
             let (piece, after) = rest.split_at(length.min(rest.len()));
