@@ -56,7 +56,7 @@ impl Stopwatch {
             seconds: self.began.elapsed().as_secs_f64(),
             cpu: (cpu_time() - self.cpu).as_secs_f64(),
             peak: own_memory("VmHWM:"),
-            other: [0.0; 2],
+            ..Sample::default()
         }
     }
 }

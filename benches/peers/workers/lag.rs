@@ -8,6 +8,7 @@ use workspace_fleet::{
     protocol::{BashEvent, EventId, SortOrder},
 };
 
+use super::percentiles;
 use crate::process::{Result, Sample};
 
 /// How many commands run at once at most.
@@ -79,10 +80,4 @@ async fn recorded(connection: &Connection, seen: &[Seen]) -> Result<Vec<SystemTi
         }
     }
     Ok(recorded)
-}
-
-/// The median and the 99th percentile, in seconds.
-fn percentiles(mut lags: Vec<Duration>) -> [f64; 2] {
-    lags.sort_unstable();
-    [50, 99].map(|percent| lags[(lags.len() * percent / 100).min(lags.len() - 1)].as_secs_f64())
 }

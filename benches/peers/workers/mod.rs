@@ -50,3 +50,9 @@ fn load<'a>(words: &[&'a str]) -> Result<fleet::Load<'a>> {
         authority: None,
     })
 }
+
+/// The median and the 99th percentile, in seconds.
+fn percentiles(mut lags: Vec<Duration>) -> [f64; 2] {
+    lags.sort_unstable();
+    [50, 99].map(|percent| lags[(lags.len() * percent / 100).min(lags.len() - 1)].as_secs_f64())
+}

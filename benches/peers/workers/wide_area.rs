@@ -6,20 +6,21 @@ use std::{
 use futures::future::try_join_all;
 use workspace_fleet::{Connection, Fleet, Workspace, WorkspaceConfig, fleet::raise_open_file_limit};
 
+use super::percentiles;
 use crate::process::{Result, Sample, cpu_time};
 
 /// In how much time all workspaces have begun.
 const BEGUN: Duration = Duration::from_secs(10);
 
-/// Runs so many commands on each workspace, one after another, one every `pause`, the first at a random moment of the first ten seconds. Commands write
-/// when they ended; the sample has the median of how much later their results were there as `seconds` and the 99th percentile as
-/// `peak`.
+/// Runs so many commands on each workspace, one after another, one every `pause`, the first at a random moment of
+/// [`BEGUN`]. Commands write when they ended; the sample has the median of how much later their results were there as
+/// `seconds` and the 99th percentile as `peak`.
 pub(crate) fn run(url: &str, workspaces: usize, each: usize, pause: Duration, authority: &Path) -> Result<Sample> {
     raise_open_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let fleet = Fleet::start()?;
     let cpu = cpu_time();
-    let mut lags = runtime.block_on(async {
+    let lags = runtime.block_on(async {
         let mut all = Vec::with_capacity(workspaces);
         for number in 0..workspaces {
             let connection = Connection::new(&format!("{url}/w{number}"))?.with_ca_file(authority);
@@ -29,15 +30,9 @@ pub(crate) fn run(url: &str, workspaces: usize, each: usize, pause: Duration, au
         let lanes = all.iter().map(|workspace| lane(workspace, each, pause, began + BEGUN.mul_f64(fastrand::f64())));
         Ok::<_, Box<dyn std::error::Error>>(try_join_all(lanes).await?.concat())
     })?;
-    lags.sort_unstable();
-    let at = |percent: usize| lags[(lags.len() * percent / 100).min(lags.len() - 1)].as_secs_f64();
-    Ok(Sample {
-        done: lags.len() as f64,
-        seconds: at(50),
-        cpu: (cpu_time() - cpu).as_secs_f64(),
-        peak: at(99),
-        ..Sample::default()
-    })
+    let (done, cpu) = (lags.len() as f64, (cpu_time() - cpu).as_secs_f64());
+    let [seconds, peak] = percentiles(lags);
+    Ok(Sample { done, seconds, cpu, peak, ..Sample::default() })
 }
 
 async fn lane(workspace: &Workspace, count: usize, pause: Duration, mut next: Instant) -> Result<Vec<Duration>> {

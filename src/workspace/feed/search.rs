@@ -55,18 +55,17 @@ impl Pages {
         self.limit
     }
 
-    pub(super) fn learn(&mut self, events: &[BashEvent]) {
-        if events.is_empty() {
+    /// Takes in how many events a page had, and how much text.
+    pub(super) fn learn(&mut self, events: usize, bytes: usize) {
+        if events == 0 {
             return;
         }
-        let bytes: usize = events.iter().map(text_bytes).sum();
-        let fitting = PAGE_BYTES / (bytes / events.len()).max(1);
+        let fitting = PAGE_BYTES / (bytes / events).max(1);
         self.limit = u32::try_from(fitting).unwrap_or(LARGEST_PAGE).clamp(SMALLEST_PAGE, LARGEST_PAGE);
     }
 }
 
-/// How many bytes of text an event has.
-pub(super) fn text_bytes(event: &BashEvent) -> usize {
+fn text_bytes(event: &BashEvent) -> usize {
     match event {
         BashEvent::Output(output) => {
             output.stdout.as_ref().map_or(0, String::len) + output.stderr.as_ref().map_or(0, String::len)
@@ -83,6 +82,8 @@ pub(super) struct Search {
     pages: u64,
     /// How many in a row had nothing on them.
     empty: u64,
+    /// How many bytes of text the pages had.
+    brought: usize,
     /// The name of a page that was read. To meet it again is to go round in circles, which is noticed in time however long
     /// the circle is, since it is replaced ever more seldom.
     landmark: Option<String>,
@@ -91,7 +92,12 @@ pub(super) struct Search {
 
 impl Search {
     pub(super) fn new(query: EventQuery) -> Self {
-        Self { query, pages: 0, empty: 0, landmark: None, ended: false }
+        Self { query, pages: 0, empty: 0, brought: 0, landmark: None, ended: false }
+    }
+
+    /// How many bytes of text its pages have brought.
+    pub(super) fn brought(&self) -> usize {
+        self.brought
     }
 
     /// The next page; `None` after the last.
@@ -111,7 +117,9 @@ impl Search {
             }
             page => page?,
         };
-        pages.learn(&page.items);
+        let bytes = page.items.iter().map(text_bytes).sum();
+        pages.learn(page.items.len(), bytes);
+        self.brought += bytes;
         match page.next_page_id {
             Some(next) => self.turn_to(next, page.items.is_empty()).map_err(Failure::protocol)?,
             None => self.ended = true,

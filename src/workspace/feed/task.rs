@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::{
     WatchKey,
     plan::{Plan, plan},
-    search::{Search, text_bytes},
+    search::Search,
 };
 use crate::{
     ErrorKind, Failure,
@@ -173,7 +173,7 @@ async fn search(core: &Rc<Core>, plan: &Plan, cost: &Cost) -> Result<(), Failure
         })?;
         core.feed.0.borrow_mut().pages = pages;
         let Some(events) = page else { break };
-        cost.brought.set(cost.brought.get() + events.iter().map(text_bytes).sum::<usize>());
+        cost.brought.set(search.brought());
         let by_command = group(events, &mut newest);
         for (id, events) in by_command {
             if !plan.shared && plan.query.command_id != Some(id) {

@@ -61,11 +61,16 @@ impl FileWriter {
     pub(super) async fn finish(mut self) -> io::Result<()> {
         self.write_gathered().await?;
         self.file.flush().await?;
-        // Its failure is told to one of the two alone.
-        if let Some(sync) = self.sync.take() {
-            sync.await??;
-        }
+        self.synced().await?;
         self.file.sync_all().await
+    }
+
+    /// Waits for the sync that was begun last. The system tells of a failure once, so the next one would know nothing of it.
+    async fn synced(&mut self) -> io::Result<()> {
+        match self.sync.take() {
+            Some(sync) => sync.await?,
+            None => Ok(()),
+        }
     }
 
     async fn write_gathered(&mut self) -> io::Result<()> {
@@ -73,9 +78,7 @@ impl FileWriter {
         self.untold += self.gathered.len() as u64;
         self.gathered.clear();
         if self.untold >= TO_DISK && self.sync.as_ref().is_none_or(JoinHandle::is_finished) {
-            if let Some(sync) = self.sync.take() {
-                sync.await??;
-            }
+            self.synced().await?;
             let file = self.file.try_clone().await?.into_std().await;
             self.sync = Some(tokio::task::spawn_blocking(move || file.sync_data()));
             self.untold = 0;
