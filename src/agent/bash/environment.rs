@@ -1,5 +1,5 @@
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::{CString, NulError, OsStr, OsString},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -55,10 +55,13 @@ impl CommandEnvironment {
         command.env_clear().envs(kept.iter().map(|(name, value)| (name, value)));
     }
 
-    /// Gives it to a process, marked as part of a command.
-    pub(super) fn apply_marked(&self, command: &mut Command, id: EventId) {
-        self.apply(command);
-        command.env(COMMAND_VARIABLE, id.to_string());
+    /// As a process takes it, marked as part of a command.
+    pub(super) fn marked(&self, id: EventId) -> Result<Vec<CString>, NulError> {
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = |(name, value): &(OsString, OsString)| {
+            CString::new([name.as_encoded_bytes(), b"=", value.as_encoded_bytes()].concat())
+        };
+        kept.iter().map(entry).chain([CString::new(format!("{COMMAND_VARIABLE}={id}"))]).collect()
     }
 }
 

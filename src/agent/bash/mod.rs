@@ -5,6 +5,7 @@
 //! memory or in spill files.
 
 mod body;
+mod child;
 mod decode;
 mod environment;
 mod event;

@@ -1,11 +1,11 @@
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus, rc::Rc, time::Duration};
 
-use process_wrap::tokio::ChildWrapper;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Pid;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    child::Child,
     event::CommandRecord,
     process_tree::{Target, end_all},
     pump::{Pace, Pump},
@@ -45,14 +45,14 @@ enum End {
 struct Supervised<'a> {
     service: &'a BashService,
     command: &'a CommandRecord,
-    child: Box<dyn ChildWrapper>,
+    child: Child,
     pump: Pump,
     began: Instant,
 }
 
 impl<'a> Supervised<'a> {
-    fn new(service: &'a BashService, command: &'a CommandRecord, mut child: Box<dyn ChildWrapper>) -> Self {
-        let pump = Pump::new(child.stdout().take(), child.stderr().take());
+    fn new(service: &'a BashService, command: &'a CommandRecord, mut child: Child) -> Self {
+        let pump = Pump::new(child.stdout.take(), child.stderr.take());
         Self { service, command, child, pump, began: Instant::now() }
     }
 
@@ -76,7 +76,7 @@ impl<'a> Supervised<'a> {
 
     /// The shell, unless it has been waited for.
     fn leader(&self) -> Option<Pid> {
-        Pid::from_raw(i32::try_from(self.child.id()?).ok()?)
+        self.child.pid()
     }
 
     /// How soon output goes out while the command runs.
@@ -164,15 +164,6 @@ impl<'a> Supervised<'a> {
             }
         };
         let _ = timeout(LINGER, drained).await;
-    }
-}
-
-impl Drop for Supervised<'_> {
-    /// Ends a command whose agent goes away without having been stopped. Only its process group can be reached from here.
-    fn drop(&mut self) {
-        if let Some(leader) = self.leader() {
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
     }
 }
 

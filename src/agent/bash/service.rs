@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use process_wrap::tokio::ChildWrapper;
 use tokio::sync::{Notify, futures::Notified};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     CommandEnvironment,
     body::{Body, Recent, Spill},
+    child::Child,
     event::{CommandRecord, Event},
     idempotency::StartedNames,
     log::{EventLog, Finished},
@@ -91,7 +91,7 @@ impl BashService {
         }
     }
 
-    pub(super) async fn spawn(&self, command: &CommandRecord) -> Result<Box<dyn ChildWrapper>, String> {
+    pub(super) async fn spawn(&self, command: &CommandRecord) -> Result<Child, String> {
         self.spawner.spawn(command).await
     }
 

@@ -1,21 +1,25 @@
 use std::{
+    ffi::{CStr, CString, OsStr},
     io,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
-use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessSession};
-use tokio::{process::Command, sync::Semaphore};
+use tokio::sync::Semaphore;
 
-use super::{CommandEnvironment, event::CommandRecord};
+use super::{
+    CommandEnvironment,
+    child::{Child, Program},
+    event::CommandRecord,
+};
 use crate::{agent::http::os_error_text, protocol::EventId};
 
-const SHELL: &str = "/bin/sh";
+const SHELL: &CStr = c"/bin/sh";
 
 /// Starts shells.
 ///
-/// To begin a session a process has to be forked, which takes the better part of a millisecond and the whole thread. So it is
-/// done on threads for blocking work, on as many as can run at once and no more: forks of one process wait for each other.
+/// A thread that starts a process stands still until the new one has its program. So it is done on threads for blocking work,
+/// on as many as can run at once and no more.
 #[derive(Debug)]
 pub(super) struct Spawner {
     root: Option<PathBuf>,
@@ -32,7 +36,7 @@ impl Spawner {
     }
 
     /// Starts the shell of a command in a session of its own. Says what was wrong as the real server says it.
-    pub(super) async fn spawn(&self, command: &CommandRecord) -> Result<Box<dyn ChildWrapper>, String> {
+    pub(super) async fn spawn(&self, command: &CommandRecord) -> Result<Child, String> {
         let plan = Plan {
             id: command.id,
             text: command.command.to_string(),
@@ -59,22 +63,18 @@ struct Plan {
 
 impl Plan {
     /// Blocks.
-    fn carry_out(self) -> Result<Box<dyn ChildWrapper>, String> {
+    fn carry_out(self) -> Result<Child, String> {
         if self.text.contains('\0') || self.asked.as_ref().is_some_and(|cwd| cwd.contains('\0')) {
             return Err("embedded null byte".to_owned());
         }
-        let wrapped = CommandWrap::with_new(SHELL, |shell: &mut Command| {
-            shell.arg("-c").arg(&self.text);
-            if let Some(cwd) = &self.cwd {
-                shell.current_dir(cwd);
-            }
-            self.environment.apply_marked(shell, self.id);
-            shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        })
-        .wrap(ProcessSession)
-        .spawn();
-        // The session's own wrapper would also wait for processes that outlive the shell.
-        wrapped.map(ChildWrapper::into_inner).map_err(|error| self.problem(&error))
+        self.start().map_err(|error| self.problem(&error))
+    }
+
+    fn start(&self) -> io::Result<Child> {
+        let arguments = [SHELL.to_owned(), c"-c".to_owned(), CString::new(self.text.as_str())?];
+        let cwd = self.cwd.as_deref().map(|cwd| CString::new(cwd.as_os_str().as_bytes())).transpose()?;
+        let environment = self.environment.marked(self.id)?;
+        Child::spawn(&Program { path: SHELL, arguments: &arguments, environment: &environment, cwd: cwd.as_deref() })
     }
 
     /// Words a failed start as Python does: it names the directory when that was the problem, else the shell.
@@ -84,7 +84,7 @@ impl Plan {
         match (unusable, &self.asked, cwd) {
             (true, Some(asked), _) => os_error_text(error, Path::new(asked)),
             (true, None, Some(cwd)) => os_error_text(error, cwd),
-            _ => os_error_text(error, Path::new(SHELL)),
+            _ => os_error_text(error, Path::new(OsStr::from_bytes(SHELL.to_bytes()))),
         }
     }
 }

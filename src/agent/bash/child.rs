@@ -1,0 +1,158 @@
+use std::{
+    ffi::{CStr, CString},
+    fs::File,
+    io,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::process::ExitStatusExt as _,
+    },
+    process::ExitStatus,
+    time::Duration,
+};
+
+use nix::{
+    libc,
+    spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn},
+    sys::signal::{SigSet, Signal as NixSignal},
+};
+use rustix::{
+    pipe::{PipeFlags, pipe_with},
+    process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    process::{ChildStderr, ChildStdout},
+    time::sleep,
+};
+
+/// How often it is looked whether a child has ended where the system does not tell.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// What is to be run, all of it as the system takes it.
+#[derive(Debug)]
+pub(super) struct Program<'a> {
+    pub(super) path: &'a CStr,
+    /// With its name first.
+    pub(super) arguments: &'a [CString],
+    /// The whole environment.
+    pub(super) environment: &'a [CString],
+    pub(super) cwd: Option<&'a CStr>,
+}
+
+/// A process in a session of its own, with nothing to read and both its streams to be read.
+///
+/// The libraries for processes begin a session between fork and exec, and so copy the tables of all memory of this process for
+/// each: half of what a short command costs, and more in a large program. `posix_spawn` does it without.
+#[derive(Debug)]
+pub(super) struct Child {
+    pid: Pid,
+    /// Whether it has been waited for, so that its number may be another's.
+    gone: bool,
+    pub(super) stdout: Option<ChildStdout>,
+    pub(super) stderr: Option<ChildStderr>,
+}
+
+impl Child {
+    /// Blocks until the program has taken the place of this one in the new process. To be called within a runtime.
+    pub(super) fn spawn(program: &Program<'_>) -> io::Result<Self> {
+        let nothing = File::open("/dev/null")?;
+        let (stdout, its_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, its_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+        let stdout = ChildStdout::from_std(stdout.into())?;
+        let stderr = ChildStderr::from_std(stderr.into())?;
+
+        let mut actions = PosixSpawnFileActions::init()?;
+        let given: [OwnedFd; 3] = [nothing.into(), its_stdout, its_stderr];
+        for (fd, place) in given.iter().zip(0..) {
+            actions.add_dup2(fd.as_raw_fd(), place)?;
+        }
+        if let Some(cwd) = program.cwd {
+            add_chdir(&mut actions, cwd)?;
+        }
+        let pid = posix_spawn(program.path, &actions, &session()?, program.arguments, program.environment)?;
+        let pid = Pid::from_raw(pid.as_raw()).ok_or_else(|| io::Error::other("a process without a number"))?;
+        Ok(Self { pid, gone: false, stdout: Some(stdout), stderr: Some(stderr) })
+    }
+
+    /// Its number, until it has been waited for.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        (!self.gone).then_some(self.pid)
+    }
+
+    /// Waits for its end. May be given up and begun again, until it has told the end.
+    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let (mut pause, mut end) = (LOOKS.0, None);
+        loop {
+            // Most have ended by now, since their streams have, and need not be registered.
+            if let Some(status) = self.look()? {
+                return Ok(status);
+            }
+            match end.get_or_insert_with(|| told_of_end(self.pid)) {
+                Ok(end) => drop(end.readable().await?),
+                // An old system, or one that is imitated.
+                Err(_) => {
+                    sleep(pause).await;
+                    pause = (2 * pause).min(LOOKS.1);
+                }
+            }
+        }
+    }
+
+    fn look(&mut self) -> io::Result<Option<ExitStatus>> {
+        let found = loop {
+            match waitpid(Some(self.pid), WaitOptions::NOHANG) {
+                Err(rustix::io::Errno::INTR) => {}
+                found => break found,
+            }
+        };
+        // It is not this one's child any more where the system was told to keep none that have ended.
+        self.gone = !matches!(found, Ok(None));
+        Ok(found?.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
+    }
+}
+
+impl Drop for Child {
+    /// Ends a process that nobody has waited for, with its group, which is all that can be reached from here. The system keeps
+    /// it until it is waited for.
+    fn drop(&mut self) {
+        if self.gone {
+            return;
+        }
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        if matches!(self.look(), Ok(None)) {
+            let pid = self.pid;
+            let _ = std::thread::Builder::new().spawn(move || waitpid(Some(pid), WaitOptions::empty()));
+        }
+    }
+}
+
+/// What becomes readable when a process ends.
+fn told_of_end(pid: Pid) -> io::Result<AsyncFd<OwnedFd>> {
+    let fd = pidfd_open(pid, PidfdFlags::empty())?;
+    #[allow(deprecated, reason = "an owned descriptor does not lie about which it is, and the successor is unsafe")]
+    AsyncFd::with_interest(fd, Interest::READABLE)
+}
+
+/// A session of its own, and signals as a program expects them: none held back, and the one of a broken pipe not ignored, as
+/// it is in this process.
+fn session() -> nix::Result<PosixSpawnAttr> {
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_sigmask(&SigSet::empty())?;
+    attributes.set_sigdefault(&SigSet::from(NixSignal::SIGPIPE))?;
+    let own_session = PosixSpawnFlags::from_bits_retain(libc::POSIX_SPAWN_SETSID.into());
+    attributes
+        .set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | own_session)?;
+    Ok(attributes)
+}
+
+/// The directory to begin in.
+fn add_chdir(actions: &mut PosixSpawnFileActions, cwd: &CStr) -> io::Result<()> {
+    let actions: *mut PosixSpawnFileActions = actions;
+    // SAFETY: the wrapper is `repr(transparent)` over what the function takes, it is initialised and borrowed for this call, and
+    // the path, which is copied, ends with a null byte.
+    #[expect(unsafe_code, reason = "the library for posix_spawn lacks this action")]
+    let result = unsafe {
+        libc::posix_spawn_file_actions_addchdir_np(actions.cast::<libc::posix_spawn_file_actions_t>(), cwd.as_ptr())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
+}
