@@ -26,6 +26,9 @@ pub(crate) struct Sample {
     /// What a contender of more than one kind of time found of the other one: the median and the 99th percentile, in seconds.
     #[serde(default)]
     pub(crate) other: [f64; 2],
+    /// The 99th percentile of round trips beside the work, in seconds.
+    #[serde(default)]
+    pub(crate) round_trip: f64,
 }
 
 impl Sample {

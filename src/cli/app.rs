@@ -26,7 +26,13 @@ use crate::{
 /// Runs the program on the arguments and the environment of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match config::parse(&std::env::args_os().collect::<Vec<_>>()) {
+    let args: Vec<_> = std::env::args_os().collect();
+    if let [_, only] = &args[..]
+        && (only == "--version" || only == "-V")
+    {
+        return tell_version();
+    }
+    let cli = match config::parse(&args) {
         Ok(cli) => cli,
         Err(Stop::Configuration(error)) => {
             let _ = writeln!(std::io::stderr(), "wsfleet: {error}");
@@ -51,6 +57,14 @@ pub fn main() -> ExitCode {
         error.code
     });
     ExitCode::from(code)
+}
+
+/// Tells the version as clap does. To make all commands with their options first takes longer than everything else in it.
+fn tell_version() -> ExitCode {
+    let version = clap::Command::new("wsfleet").version(env!("CARGO_PKG_VERSION")).render_version();
+    // A closed terminal can not be told.
+    let _ = std::io::stdout().write_all(version.as_bytes());
+    ExitCode::from(exit::SUCCESS)
 }
 
 /// The environment variable that a wrong value comes from: of that there is nothing to see on the command line.

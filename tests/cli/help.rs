@@ -14,6 +14,16 @@ fn help_of_every_subcommand() {
 }
 
 #[test]
+fn the_version_is_told_the_same_by_itself_and_beside_other_options() {
+    let place = Place::new();
+    let told = place.run(&["--no-config", "--version"]).expect(0).stdout;
+    assert_eq!(told, concat!("wsfleet ", env!("CARGO_PKG_VERSION"), "\n"));
+    for alone in ["--version", "-V"] {
+        assert_eq!(place.run(&[alone]).expect(0).stdout, told, "{alone}");
+    }
+}
+
+#[test]
 fn messages_for_wrong_command_lines() {
     let place = Place::new();
     let mut said = String::new();

@@ -12,7 +12,7 @@ pub(crate) fn completion(report: &mut Report) -> Result<()> {
     let root = tempfile::tempdir()?;
     let agent = peers::agent(root.path())?;
     let url = format!("http://127.0.0.1:{}", agent.port);
-    let [mut half, mut slowest, mut own_half, mut own_slowest] = [(); 4].map(|()| Table::new("ms"));
+    let [mut half, mut slowest, mut own_half, mut own_slowest, mut trips] = [(); 5].map(|()| Table::new("ms"));
     for _ in 0..rounds() {
         for (at, (duration, commands)) in DURATIONS.into_iter().enumerate() {
             for (push, way) in [(true, "pushed"), (false, "polled")] {
@@ -25,6 +25,7 @@ pub(crate) fn completion(report: &mut Report) -> Result<()> {
                     (&mut slowest, sample.peak),
                     (&mut own_half, own_median),
                     (&mut own_slowest, own_latest),
+                    (&mut trips, sample.round_trip),
                 ] {
                     table.add(2 * at + usize::from(!push), &name, seconds * 1e3);
                 }
@@ -43,25 +44,31 @@ pub(crate) fn completion(report: &mut Report) -> Result<()> {
         &own_half,
     );
     report.table("Completion lag by the command's clock: 99 of 100", "The same.", &own_slowest);
+    report.table(
+        "Round trip beside that: 99 of 100",
+        "A request of the bare client for a page of events, each after up to 20 ms, on a connection of its own.",
+        &trips,
+    );
     for (clock, half, slowest) in [("the server's event", &half, &slowest), ("its own clock", &own_half, &own_slowest)]
     {
         for (duration, _) in DURATIONS {
-            verdicts(report, clock, duration, half, slowest);
+            verdicts(report, clock, duration, [half, slowest, &trips]);
         }
     }
     Ok(())
 }
 
-/// Whether the ends of commands are seen in time, by one of the clocks.
-fn verdicts(report: &mut Report, clock: &str, duration: u64, half: &Table, slowest: &Table) {
+/// Whether the ends of commands are seen in time, by one of the clocks. One that is polled may take a round trip longer, whose
+/// 99th percentile is taken since the bound is one of 99 in 100.
+fn verdicts(report: &mut Report, clock: &str, duration: u64, [half, slowest, trips]: [&Table; 3]) {
     let pushed = format!("pushed, {duration} ms");
     let lag = half.median(&pushed).zip(slowest.median(&pushed));
     let measured =
         lag.map(|(half, all)| (format!("{} and {} ms", number(half), number(all)), half <= 5.0 && all <= 50.0));
     report.verdict(&format!("end seen after {clock}, {pushed}"), "p50 <= 5 ms, p99 <= 50 ms", measured);
-    let bound = (duration as f64 * 0.15).clamp(5.0, 2000.0) + 2.0;
-    let lag = slowest.median(&format!("polled, {duration} ms"));
-    let measured = lag.map(|all| (format!("{} ms", number(all)), all <= bound));
-    let name = format!("end seen after {clock}, polled, {duration} ms");
-    report.verdict(&name, &format!("p99 <= {} ms", number(bound)), measured);
+    let (polled, share) = (format!("polled, {duration} ms"), (duration as f64 * 0.15).clamp(5.0, 2000.0));
+    let trip = trips.median(&polled).unwrap_or_default();
+    let measured = slowest.median(&polled).map(|all| (format!("{} ms", number(all)), all <= share + trip));
+    let bound = format!("p99 <= {} + {} ms (a round trip)", number(share), number(trip));
+    report.verdict(&format!("end seen after {clock}, {polled}"), &bound, measured);
 }

@@ -81,13 +81,17 @@ impl Child {
 
     /// Waits for its end. May be given up and begun again, until it has told the end.
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.wait_for(told_of_end).await
+    }
+
+    async fn wait_for(&mut self, told: fn(Pid) -> io::Result<AsyncFd<OwnedFd>>) -> io::Result<ExitStatus> {
         let (mut pause, mut end) = (LOOKS.0, None);
         loop {
             // Most have ended by now, since their streams have, and need not be registered.
             if let Some(status) = self.look()? {
                 return Ok(status);
             }
-            match end.get_or_insert_with(|| told_of_end(self.pid)) {
+            match end.get_or_insert_with(|| told(self.pid)) {
                 Ok(end) => drop(end.readable().await?),
                 // An old system, or one that is imitated.
                 Err(_) => {
@@ -155,4 +159,77 @@ fn add_chdir(actions: &mut PosixSpawnFileActions, cwd: &CStr) -> io::Result<()> 
         libc::posix_spawn_file_actions_addchdir_np(actions.cast::<libc::posix_spawn_file_actions_t>(), cwd.as_ptr())
     };
     if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    fn shell(text: &str, cwd: Option<&CStr>) -> io::Result<Child> {
+        let arguments = [c"/bin/sh".to_owned(), c"-c".to_owned(), CString::new(text).unwrap()];
+        let environment = [c"WORD=kept".to_owned()];
+        Child::spawn(&Program { path: c"/bin/sh", arguments: &arguments, environment: &environment, cwd })
+    }
+
+    async fn output(child: &mut Child) -> String {
+        let mut text = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn it_has_its_directory_environment_and_empty_input() {
+        let mut child = shell("pwd; echo $WORD; cat; exit 7", Some(c"/usr/..")).unwrap();
+        assert_eq!(output(&mut child).await, "/\nkept\n");
+        assert_eq!(child.wait().await.unwrap().code(), Some(7));
+        assert_eq!(child.pid(), None);
+    }
+
+    #[tokio::test]
+    async fn it_leads_a_session_and_dies_of_a_broken_pipe() {
+        // The fields of its line: number, name, state, parent, group, session.
+        let mut child = shell("read pid name state parent group session rest < /proc/self/stat; echo $pid $group $session; grep SigIgn /proc/self/status", None).unwrap();
+        let pid = child.pid().unwrap().as_raw_pid();
+        let told = output(&mut child).await;
+        let (line, ignored) = told.split_once('\n').unwrap();
+        assert_eq!(line, format!("{pid} {pid} {pid}"));
+        let ignored = u64::from_str_radix(ignored.trim().rsplit('\t').next().unwrap(), 16).unwrap();
+        assert_eq!(ignored & 1 << (NixSignal::SIGPIPE as u64 - 1), 0, "{told}");
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_told() {
+        let missing = shell("true", Some(c"/not/there")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let no_directory = shell("true", Some(c"/dev/null")).unwrap_err();
+        assert_eq!(no_directory.kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[tokio::test]
+    async fn its_end_is_seen_with_and_without_the_system_telling_it() {
+        for told in [told_of_end, |_| Err(io::ErrorKind::Unsupported.into())] {
+            // Its streams end long before it does.
+            let mut child = shell("exec >&- 2>&-; sleep 0.3; kill -9 $$", None).unwrap();
+            assert_eq!(output(&mut child).await, "");
+            assert!(child.look().unwrap().is_none());
+            assert_eq!(child.wait_for(told).await.unwrap().signal(), Some(9));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_dropped_is_ended_and_waited_for() {
+        let child = shell("sleep 60 & sleep 60", None).unwrap();
+        let pid = child.pid().unwrap();
+        drop(child);
+        // Its number is free only when it has been waited for.
+        let began = Instant::now();
+        while rustix::process::test_kill_process(pid).is_ok() {
+            assert!(began.elapsed() < Duration::from_secs(10), "it is still there");
+            sleep(LOOKS.0).await;
+        }
+    }
 }
