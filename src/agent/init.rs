@@ -91,6 +91,13 @@ async fn init(request: HttpRequest, payload: web::Payload, state: State) -> ApiR
     if !state.init.dormant.get() {
         return Err(ApiError::bad_request("server already in state: ready"));
     }
+    let variables = asked.env.unwrap_or_default();
+    if let Some(name) = variables.iter().find_map(|(name, value)| (!can_be_variable(name, value)).then_some(name)) {
+        let detail = format!(
+            "env cannot contain {name:?}: a name is not empty and has no `=`, and neither it nor its value has a null byte"
+        );
+        return Err(ApiError::detail(StatusCode::UNPROCESSABLE_ENTITY, detail));
+    }
     if let Some(keys) = asked.session_api_keys {
         if keys.iter().any(String::is_empty) {
             let detail = "session_api_keys cannot contain empty keys";
@@ -98,8 +105,12 @@ async fn init(request: HttpRequest, payload: web::Payload, state: State) -> ApiR
         }
         state.keys.replace(keys.into_iter().map(SecretString::from).collect());
     }
-    let variables = asked.env.unwrap_or_default().into_iter();
-    state.environment.add(variables.map(|(name, value)| (OsString::from(name), OsString::from(value))));
+    state.environment.add(variables.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
     state.init.dormant.set(false);
     Ok(HttpResponse::Ok().json(json!({ "state": "ready", "error": null })))
+}
+
+/// Whether the system takes this as a variable of a process.
+fn can_be_variable(name: &str, value: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
 }

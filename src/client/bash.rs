@@ -59,7 +59,7 @@ impl Default for EventQuery {
 }
 
 impl EventQuery {
-    fn on(&self, target: Target) -> Target {
+    pub(super) fn on(&self, target: Target) -> Target {
         let text = |time: Timestamp| format!("{time:.6}");
         let target = target
             .with("limit", &self.limit.to_string())
@@ -108,7 +108,8 @@ impl AgentClient {
     /// # Errors
     /// As any request.
     pub async fn search_bash_events(&self, query: &EventQuery) -> Result<BashEventPage, Failure> {
-        self.ask_for_page(Call::get(self, query.on(self.api("/bash/bash_events/search")))).await
+        let page = self.fetch_page(query).await?;
+        self.read_page(&page, |_| {}).await
     }
 
     /// One event.

@@ -33,13 +33,10 @@ use super::{
     status::{self, Refusal},
     target::Target,
     trace,
-    turns::{PIECE, turn_for},
+    turns::turn_for,
     watch::Watch,
 };
-use crate::{
-    Effect, ErrorKind, Failure,
-    protocol::{BashEventPage, UnreadEventPage},
-};
+use crate::{Effect, ErrorKind, Failure};
 
 /// A request.
 pub(super) struct Call {
@@ -110,33 +107,13 @@ impl AgentClient {
         self.read_json(&mut answer, bounds, &name).await
     }
 
-    /// The answer to a search, whose events are read one after the other: a page of them may be large.
-    pub(super) async fn ask_for_page(&self, call: Call) -> Result<BashEventPage, Failure> {
-        let name = call.name();
-        let mut answer = self.answer(call).await?;
-        let body = self.read_body(&mut answer, Bounds::json(self.limits()), &name).await?;
-        let (secrets, headers) = (self.secrets(), answer.headers());
-        if body.len() <= PIECE {
-            return secrets.reading(&body, |body| body::parse(body, headers, &name));
-        }
-        turn_for(body.len()).await;
-        let page: UnreadEventPage<'_> = body::parse(&body, headers, &name).map_err(|failure| {
-            secrets.told_of(&body, failure, |body| body::parse::<UnreadEventPage<'_>>(body, headers, &name).err())
-        })?;
-        let (mut items, mut taken) = (Vec::with_capacity(page.items.len()), 0);
-        for event in page.items {
-            let event = event.get().as_bytes();
-            taken += event.len();
-            if taken > PIECE {
-                turn_for(taken).await;
-                taken = event.len();
-            }
-            items.push(secrets.reading(event, |event| body::parse(event, headers, &name))?);
-        }
-        Ok(BashEventPage { items, next_page_id: page.next_page_id })
-    }
-
-    async fn read_body(&self, answer: &mut ClientResponse, bounds: Bounds, what: &str) -> Result<Vec<u8>, Failure> {
+    /// The body of an answer to `what`. A failure has none of what the server repeats of the secrets.
+    pub(super) async fn read_body(
+        &self,
+        answer: &mut ClientResponse,
+        bounds: Bounds,
+        what: &str,
+    ) -> Result<Vec<u8>, Failure> {
         body::read(answer, bounds, what).await.map_err(|failure| self.secrets().hide(failure))
     }
 

@@ -25,6 +25,7 @@ mod headers;
 mod key;
 mod limits;
 mod observer;
+mod page;
 #[cfg(any(feature = "service", feature = "cli"))]
 mod pass;
 #[cfg(feature = "service")]
@@ -57,6 +58,7 @@ pub use git::DiffBase;
 pub use key::SessionKey;
 pub use limits::ClientLimits;
 pub(crate) use observer::Observer;
+pub(crate) use page::{FetchedPage, Foretold};
 #[cfg(any(feature = "service", feature = "cli"))]
 pub(crate) use pass::{AnswerBody, Below, Passed, PassedAnswer, PassedBody};
 #[cfg(feature = "service")]

@@ -7,7 +7,8 @@ use actix::dev::channel::AddressReceiver;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
 use super::{
-    Selector, guardian,
+    Selector,
+    guardian::Guardian,
     status::{DrainedCommand, FleetStatus, Totals},
 };
 use crate::{
@@ -47,10 +48,7 @@ pub(super) fn admit(
         core.pushing.set_suspended(roster.suspended);
         roster.workspaces.insert(number, core.clone());
     });
-    actix_rt::spawn(async move {
-        let _listed = Listed(number);
-        guardian::guard(core, mailbox).await;
-    });
+    actix_rt::spawn(Guardian::new(core, mailbox, Listed(number)));
 }
 
 /// A workspace's line in the roster, which goes with its guardian.

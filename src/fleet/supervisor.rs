@@ -47,7 +47,8 @@ fn draining() -> Failure {
 
 /// Owns the workspaces of a fleet: adds, places, finds and removes them, and starts runs over them.
 pub(crate) struct FleetSupervisor {
-    workspaces: HashMap<String, Entry>,
+    /// In boxes, as a table has room for up to twice as many as are in it.
+    workspaces: HashMap<String, Box<Entry>>,
     placement: Placement,
     /// Who has which workspace for themselves.
     leases: Rc<Leases>,
@@ -190,13 +191,13 @@ impl FleetSupervisor {
         self.added = number;
         self.leases.add(&name, labels.clone());
         let entry = Entry { address: address.clone(), place, number, connection, labels, working_dir, health };
-        self.workspaces.insert(name, entry);
+        self.workspaces.insert(name, Box::new(entry));
         Ok(address)
     }
 
     fn selected(&self, selector: &Selector) -> Vec<(&String, &Entry)> {
         let picked = self.workspaces.iter().filter(|(name, entry)| selector.picks(name, &entry.labels));
-        let mut picked: Vec<_> = picked.collect();
+        let mut picked: Vec<_> = picked.map(|(name, entry)| (name, &**entry)).collect();
         picked.sort_unstable_by_key(|(_, entry)| entry.number);
         picked
     }

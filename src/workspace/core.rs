@@ -153,6 +153,10 @@ impl Core {
             }
             _ => return Held::Other,
         }
+        if link.replaced.strong_count() == 0 {
+            // It would keep the room of what it stood for.
+            link.replaced = Weak::new();
+        }
         link.client.take().map_or(Held::Other, Held::Idle)
     }
 

@@ -130,6 +130,19 @@ impl Agent {
     pub(crate) fn start(place: &Place, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = place.command(&["agent"]);
         command.args(args).envs(environment.iter().copied());
+        Self::of(command)
+    }
+
+    /// One that a shell starts after it has carried this out.
+    pub(crate) fn start_after(place: &Place, words: &str) -> Self {
+        let program = place.command(&[]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{words}; exec \"$0\" agent")]).arg(program.get_program());
+        command.current_dir(place.path()).stdin(Stdio::null());
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

@@ -1,8 +1,10 @@
 //! Files and git, both ways.
 
 use std::{
+    fs::{self, Permissions},
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
     process::Command,
     sync::{
         Arc,
@@ -29,6 +31,20 @@ fn a_file_goes_to_a_workspace_and_comes_back() {
     let directory = format!("{}/", place.path().join("in").display());
     place.run(&["upload", "-w", &agent.url, "a.txt", &directory]).expect(0);
     assert_eq!(place.read("in/a.txt"), "content\n");
+}
+
+#[test]
+fn a_file_that_is_replaced_keeps_its_mode() {
+    let place = Place::new();
+    let agent = Agent::start(&place, &[], &[]);
+    let source = place.file("source", "content\n");
+    for mode in [0o600, 0o755] {
+        let target = place.file("target", "before\n");
+        fs::set_permissions(&target, Permissions::from_mode(mode)).unwrap();
+        place.run(&["download", "-w", &agent.url, source.to_str().unwrap(), "target"]).expect(0);
+        assert_eq!(place.read("target"), "content\n");
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, mode);
+    }
 }
 
 #[test]

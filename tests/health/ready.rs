@@ -46,6 +46,16 @@ async fn a_dormant_server_is_woken_once_with_its_configuration() {
     assert!(began.elapsed() < PATIENCE / 2 && !error.to_string().contains("nonsense"), "{error}");
     fleet.shutdown().await;
 
+    // With what no process can be given, all commands would fail. It stays as it is, and no key is taken.
+    for (name, value) in [("A", "null \0 byte"), ("A=B", "c"), ("", "c")] {
+        let config = json!({ "session_api_keys": ["nonsense"], "env": { name: value } });
+        let (fleet, useless) =
+            workspace(&agent.url(), |settings| settings.with_init(InitConfig::new("wake-up", config))).await;
+        let error = useless.wait_ready(PATIENCE).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("env cannot contain {name:?}")), "{error}");
+        fleet.shutdown().await;
+    }
+
     let (fleet, workspace) = workspace(&agent.url(), |mut settings| {
         settings.connection = with_key();
         settings.with_init(InitConfig::new("wake-up", config.clone()))

@@ -1,6 +1,12 @@
 //! Events that are not what they should be.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -65,6 +71,26 @@ async fn pages_that_have_no_end_are_refused() {
     refused(circle, "circles").await;
     refused(|ask, _| events(Vec::new(), Some(&ask.number.to_string())), "no events").await;
     refused(|_, _| events(vec![json!({"kind": "x"})], Some(&"x".repeat(1 << 20))), "names the next page").await;
+}
+
+#[tokio::test]
+async fn pages_that_are_asked_for_ahead_are_asked_for_once_and_come_in_order() {
+    const PAGES: usize = 12;
+    let asked: Arc<[AtomicUsize; PAGES]> = Arc::default();
+    let counted = asked.clone();
+    let search = move |ask: &Ask, _: &Commands| {
+        let page: usize = ask.query.get("page_id").map_or(0, |page| page.parse().unwrap());
+        counted[page].fetch_add(1, Ordering::Relaxed);
+        let exit_code = (page == PAGES - 1).then_some(0);
+        let text = format!("{page}:{}\n", "x".repeat(200_000));
+        let next = (page + 1).to_string();
+        let event = output(ask.command().unwrap(), page, exit_code, &text);
+        events(vec![event], exit_code.is_none().then_some(&next))
+    };
+    let (result, _) = executed(search, None).await;
+    let lines: Vec<_> = result.unwrap().stdout.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect();
+    assert_eq!(lines, std::array::from_fn::<_, PAGES, _>(|page| page.to_string()));
+    assert!(asked.iter().all(|asked| asked.load(Ordering::Relaxed) == 1), "{asked:?}");
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ use tokio::{
     time::sleep,
 };
 
+use crate::file_limit;
+
 /// How often it is looked whether a child has ended where the system does not tell.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
@@ -55,7 +57,8 @@ pub(super) struct Child {
 impl Child {
     /// Blocks until the program has taken the place of this one in the new process. To be called within a runtime.
     pub(super) fn spawn(program: &Program<'_>) -> io::Result<Self> {
-        let nothing = File::open("/dev/null")?;
+        let nothing =
+            File::open("/dev/null").map_err(|error| io::Error::new(error.kind(), format!("/dev/null: {error}")))?;
         let (stdout, its_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stderr, its_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
         let stdout = ChildStdout::from_std(stdout.into())?;
@@ -71,6 +74,7 @@ impl Child {
         }
         let pid = posix_spawn(program.path, &actions, &session()?, program.arguments, program.environment)?;
         let pid = Pid::from_raw(pid.as_raw()).ok_or_else(|| io::Error::other("a process without a number"))?;
+        file_limit::lower_for(pid);
         Ok(Self { pid, gone: false, stdout: Some(stdout), stderr: Some(stderr) })
     }
 
@@ -85,20 +89,21 @@ impl Child {
     }
 
     async fn wait_for(&mut self, told: fn(Pid) -> io::Result<AsyncFd<OwnedFd>>) -> io::Result<ExitStatus> {
-        let (mut pause, mut end) = (LOOKS.0, None);
+        // Most have ended by now, since their streams have, and need not be registered.
+        if let Some(status) = self.look()? {
+            return Ok(status);
+        }
+        if let Ok(end) = told(self.pid) {
+            drop(end.readable().await?);
+        }
+        // An old system tells nothing, nor does one that is imitated; and of one that is traced the tracer is to hear first.
+        let mut pause = LOOKS.0;
         loop {
-            // Most have ended by now, since their streams have, and need not be registered.
             if let Some(status) = self.look()? {
                 return Ok(status);
             }
-            match end.get_or_insert_with(|| told(self.pid)) {
-                Ok(end) => drop(end.readable().await?),
-                // An old system, or one that is imitated.
-                Err(_) => {
-                    sleep(pause).await;
-                    pause = (2 * pause).min(LOOKS.1);
-                }
-            }
+            sleep(pause).await;
+            pause = (2 * pause).min(LOOKS.1);
         }
     }
 

@@ -26,7 +26,12 @@ const LONGEST_TIMEOUT_SECONDS: u64 = 10 * 365 * 24 * 3600;
 
 /// Runs a command to its end and records what it wrote.
 pub(super) async fn run(service: Rc<BashService>, command: Rc<CommandRecord>, stop: CancellationToken) {
-    let (exit_code, stdout, stderr) = match service.spawn(&command).await {
+    let started = tokio::select! {
+        biased;
+        started = service.spawn(&command) => started,
+        () = stop.cancelled() => Err("it was stopped before its shell had started".to_owned()),
+    };
+    let (exit_code, stdout, stderr) = match started {
         Ok(child) => Supervised::new(&service, &command, child).run(stop).await,
         Err(problem) => (NO_EXIT_CODE, String::new(), format!("Error executing command: {problem}")),
     };
@@ -85,11 +90,11 @@ impl<'a> Supervised<'a> {
     }
 
     async fn read_until_end(&mut self, stop: &CancellationToken) -> End {
-        let seconds = u64::try_from(self.command.timeout).unwrap_or(0).min(LONGEST_TIMEOUT_SECONDS);
-        if seconds == 0 {
+        let time = time_of(self.command);
+        if time.is_zero() {
             return End::TimedOut;
         }
-        let deadline = sleep_until(Instant::now() + Duration::from_secs(seconds));
+        let deadline = sleep_until(Instant::now() + time);
         tokio::pin!(deadline);
         loop {
             let flush_at = self.pump.flush_at(self.pace());
@@ -107,7 +112,10 @@ impl<'a> Supervised<'a> {
                 () = self.pump.read(), if !self.pump.has_ended() => {}
                 // Not before the streams have ended: as long as the shell has not been waited for, its number, by
                 // which the command's processes are found, is not given away.
-                status = self.child.wait(), if self.pump.has_ended() => return End::Exited(status.ok()),
+                status = self.child.wait(), if self.pump.has_ended() => {
+                    let unknown = |error: &std::io::Error| log::error!("how the command {} ended is not known: {error}", self.command.id);
+                    return End::Exited(status.inspect_err(unknown).ok());
+                }
             }
             self.flush_due(self.pace()).await;
         }
@@ -165,6 +173,11 @@ impl<'a> Supervised<'a> {
         };
         let _ = timeout(LINGER, drained).await;
     }
+}
+
+/// How long a command may run.
+pub(super) fn time_of(command: &CommandRecord) -> Duration {
+    Duration::from_secs(u64::try_from(command.timeout).unwrap_or(0).min(LONGEST_TIMEOUT_SECONDS))
 }
 
 /// The exit code, or the negative of the signal that ended the shell.

@@ -3,14 +3,16 @@ use std::{
     io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     CommandEnvironment,
     child::{Child, Program},
     event::CommandRecord,
+    runner::time_of,
 };
 use crate::{agent::http::os_error_text, protocol::EventId};
 
@@ -29,6 +31,9 @@ pub(super) struct Spawner {
 
 const MOST_PLACES: usize = 4;
 
+/// The least time that a start has.
+const SHORTEST_START: Duration = Duration::from_secs(10);
+
 impl Spawner {
     pub(super) fn new(root: Option<PathBuf>, environment: CommandEnvironment) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -36,6 +41,9 @@ impl Spawner {
     }
 
     /// Starts the shell of a command in a session of its own. Says what was wrong as the real server says it.
+    ///
+    /// A start that is given up, or takes longer than the command may run, leaves its place to others: in a directory that does
+    /// not answer it may stand still for ever. A shell that starts after all is ended.
     pub(super) async fn spawn(&self, command: &CommandRecord) -> Result<Child, String> {
         let plan = Plan {
             id: command.id,
@@ -45,8 +53,11 @@ impl Spawner {
             environment: self.environment.clone(),
         };
         let _place = self.places.acquire().await;
-        let spawned = tokio::task::spawn_blocking(move || plan.carry_out()).await;
-        spawned.unwrap_or_else(|error| Err(error.to_string()))
+        let limit = time_of(command).max(SHORTEST_START);
+        match timeout(limit, tokio::task::spawn_blocking(move || plan.carry_out())).await {
+            Ok(spawned) => spawned.unwrap_or_else(|error| Err(error.to_string())),
+            Err(_) => Err(format!("its shell did not start within {limit:?}; the directory may not answer")),
+        }
     }
 }
 

@@ -1,11 +1,12 @@
-use std::{rc::Rc, time::Duration};
+use std::{panic::resume_unwind, rc::Rc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     ErrorKind, Failure,
-    client::{AgentClient, EventQuery},
-    protocol::{BashCommand, BashEvent, BashEventKind, BashOutput, CommandHead, EventId, SortOrder},
+    client::{AgentClient, EventQuery, FetchedPage, Foretold},
+    protocol::{BashCommand, BashEvent, BashEventKind, BashEventPage, BashOutput, CommandHead, EventId, SortOrder},
     workspace::core::Core,
 };
 
@@ -87,12 +88,14 @@ pub(super) struct Search {
     /// The name of a page that was read. To meet it again is to go round in circles, which is noticed in time however long
     /// the circle is, since it is replaced ever more seldom.
     landmark: Option<String>,
+    /// The next page, which comes while the one before it is read and handed out.
+    ahead: Option<AbortOnDropHandle<Result<FetchedPage, Failure>>>,
     ended: bool,
 }
 
 impl Search {
     pub(super) fn new(query: EventQuery) -> Self {
-        Self { query, pages: 0, empty: 0, brought: 0, landmark: None, ended: false }
+        Self { query, pages: 0, empty: 0, brought: 0, landmark: None, ahead: None, ended: false }
     }
 
     /// How many bytes of text its pages have brought.
@@ -110,10 +113,10 @@ impl Search {
             return Ok(None);
         }
         self.query.limit = pages.limit();
-        let page = match client.search_bash_events(&self.query).await {
+        let page = match self.page(client, *pages).await {
             Err(failure) if self.may_ask_again(&failure) => {
                 actix_rt::time::sleep(PAGE_WAIT).await;
-                client.search_bash_events(&self.query).await?
+                self.page(client, *pages).await?
             }
             page => page?,
         };
@@ -125,6 +128,33 @@ impl Search {
             None => self.ended = true,
         }
         Ok(Some(page.items))
+    }
+
+    /// Reads the page that is next, and asks for the one after it meanwhile.
+    async fn page(&mut self, client: &AgentClient, pages: Pages) -> Result<BashEventPage, Failure> {
+        let page = match self.ahead.take() {
+            Some(ahead) => ahead.await.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic())),
+            None => client.fetch_page(&self.query).await,
+        }?;
+        let read = client.read_page(&page, |foretold| self.look_ahead(client, pages, &foretold)).await;
+        if read.is_err() {
+            // It is this page that will be asked for again.
+            self.ahead = None;
+        }
+        read
+    }
+
+    /// Asks for the page after one that is being read. Not after the first: whoever has no room for more than one asks for no
+    /// other soon.
+    fn look_ahead(&mut self, client: &AgentClient, mut pages: Pages, foretold: &Foretold<'_>) {
+        if self.pages == 0 || foretold.next.len() > LONGEST_NAME {
+            return;
+        }
+        pages.learn(foretold.events, foretold.bytes);
+        let query = EventQuery { page_id: Some(foretold.next.to_owned()), limit: pages.limit(), ..self.query.clone() };
+        let client = client.clone();
+        let asked = actix_rt::spawn(async move { client.fetch_page(&query).await });
+        self.ahead = Some(AbortOnDropHandle::new(asked));
     }
 
     /// Whether a page that has failed is asked for once more: the server has just answered for the page before it, and where

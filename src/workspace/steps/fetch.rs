@@ -2,7 +2,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::meter::Meter;
+use super::{meter::Meter, sum};
 use crate::{
     ErrorKind, Failure,
     client::Download,
@@ -85,6 +85,19 @@ impl<'a> Fetch<'a> {
         }
     }
 
+    /// Whether the file that is there has this SHA-256 still. If not, it is read from its beginning after a pause.
+    pub(super) async fn is_there(&mut self, sum: &str, size: u64) -> Result<bool, Failure> {
+        let there = sum::of_remote(self.core, self.retry, self.source, size).await?;
+        if there == sum {
+            return Ok(true);
+        }
+        let reason =
+            format!("what came has another SHA-256 ({sum}) than the remote file ({there}): it may have changed");
+        self.retry.pause(Failure::cut_short(reason)).await?;
+        self.begin_again();
+        Ok(false)
+    }
+
     fn hand_on(&mut self, bytes: Bytes) -> Piece {
         self.got += bytes.len() as u64;
         self.meter.moved(&bytes);
@@ -92,7 +105,7 @@ impl<'a> Fetch<'a> {
     }
 
     /// Throws away what came. The next piece is told to be the first.
-    pub(super) fn begin_again(&mut self) {
+    fn begin_again(&mut self) {
         (self.answer, self.version, self.held) = (None, None, None);
     }
 

@@ -1,5 +1,8 @@
 use std::{
+    fs::Permissions,
     io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    panic::resume_unwind,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -10,7 +13,6 @@ use super::{
     fetch::{Fetch, Piece},
     file_writer::FileWriter,
     meter::Meter,
-    sum,
 };
 use crate::{
     ErrorKind, Failure, FileOperationResult,
@@ -87,24 +89,33 @@ async fn fetch(core: &Rc<Core>, download: &FileDownload, target: &Path) -> Resul
     let retry = Retry::new(core);
     let meter = Meter::new(download.progress.clone(), download.sha256, &retry);
     // The answer's head comes first, so that a missing remote file leaves nothing here.
-    let mut fetch = Fetch::open(core, &retry, &download.source, meter.clone()).await?;
+    let fetch = Fetch::open(core, &retry, &download.source, meter.clone()).await?;
     let (file, temporary) = Temporary::beside(target).await?;
-    let mut file = FileWriter::new(file);
+    match fill_and_compare(fetch, FileWriter::new(file), &temporary.path, &meter).await {
+        Ok(fetched) => temporary.place(target).await.map(|()| fetched),
+        Err(failure) => {
+            temporary.discard().await;
+            Err(failure)
+        }
+    }
+}
+
+/// Fills a file until what came is what is there, where that is compared.
+async fn fill_and_compare(
+    mut fetch: Fetch<'_>,
+    mut file: FileWriter,
+    path: &Path,
+    meter: &Meter,
+) -> Result<(u64, Option<String>), Failure> {
     let sha256 = loop {
-        fill(&mut fetch, &mut file).await.map_err(|failed| failed.at(&temporary.path))?;
+        fill(&mut fetch, &mut file).await.map_err(|failed| failed.at(path))?;
         let Some(sum) = meter.end() else { break None };
-        let there = sum::of_remote(core, &retry, &download.source, file.size()).await?;
-        if there == sum {
+        if fetch.is_there(&sum, file.size()).await? {
             break Some(sum);
         }
-        let reason =
-            format!("what came has another SHA-256 ({sum}) than the remote file ({there}): it may have changed");
-        retry.pause(Failure::cut_short(reason)).await?;
-        fetch.begin_again();
     };
     let size = file.size();
-    file.finish().await.map_err(|error| local(&temporary.path, &error))?;
-    temporary.place(target).await?;
+    file.finish().await.map_err(|error| local(path, &error))?;
     Ok((size, sha256))
 }
 
@@ -143,38 +154,66 @@ async fn fill(fetch: &mut Fetch<'_>, file: &mut FileWriter) -> Result<(), Failed
 /// A file that takes a download's content until it is whole, and is removed if it never is.
 struct Temporary {
     path: PathBuf,
-    placed: bool,
+    /// Those of the file whose place it is to take.
+    permissions: Option<Permissions>,
+    is_there: bool,
 }
 
 impl Temporary {
     async fn beside(target: &Path) -> Result<(fs::File, Self), Failure> {
-        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(directory).await.map_err(|error| local(directory, &error))?;
+        let target = target.to_owned();
+        // The file comes with what removes it: whoever waits for it may be gone when it is there.
+        let made = tokio::task::spawn_blocking(move || Self::make(&target)).await;
+        let (file, temporary) = made.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))?;
+        Ok((fs::File::from_std(file), temporary))
+    }
+
+    fn make(target: &Path) -> Result<(std::fs::File, Self), Failure> {
+        let directory = directory_of(target);
+        std::fs::create_dir_all(directory).map_err(|error| local(directory, &error))?;
         let path = directory.join(format!(".wsfleet-{:016x}.part", fastrand::u64(..)));
-        let file =
-            fs::File::options().write(true).create_new(true).open(&path).await.map_err(|error| local(&path, &error))?;
-        Ok((file, Self { path, placed: false }))
+        let replaced = std::fs::symlink_metadata(target).ok();
+        let permissions = replaced.map(|replaced| Permissions::from_mode(replaced.permissions().mode() & 0o777));
+        let mut options = std::fs::File::options();
+        options.write(true).create_new(true);
+        if permissions.is_some() {
+            // What takes the place of something private is private from the beginning.
+            options.mode(0o600);
+        }
+        let file = options.open(&path).map_err(|error| local(&path, &error))?;
+        Ok((file, Self { path, permissions, is_there: true }))
     }
 
     async fn place(mut self, target: &Path) -> Result<(), Failure> {
+        if let Some(permissions) = self.permissions.take() {
+            fs::set_permissions(&self.path, permissions).await.map_err(|error| local(&self.path, &error))?;
+        }
         fs::rename(&self.path, target).await.map_err(|error| local(target, &error))?;
-        self.placed = true;
+        self.is_there = false;
         // The name is on the disk when the directory is. Where a directory can not be synchronised, there is no way to do better.
-        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if let Ok(directory) = fs::File::open(directory).await {
+        if let Ok(directory) = fs::File::open(directory_of(target)).await {
             let _ = directory.sync_all().await;
         }
         Ok(())
+    }
+
+    /// Removes it. That of a large file takes long, in which this thread has others to serve.
+    async fn discard(mut self) {
+        self.is_there = fs::remove_file(&self.path).await.is_err();
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if !self.placed {
+        if self.is_there {
             // It is too late to report anything; the name says what it is.
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+fn directory_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 pub(super) fn check_remote(path: &str) -> Result<(), Failure> {

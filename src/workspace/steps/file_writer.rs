@@ -79,9 +79,12 @@ impl FileWriter {
         self.gathered.clear();
         if self.untold >= TO_DISK && self.sync.as_ref().is_none_or(JoinHandle::is_finished) {
             self.synced().await?;
-            let file = self.file.try_clone().await?.into_std().await;
-            self.sync = Some(tokio::task::spawn_blocking(move || file.sync_data()));
             self.untold = 0;
+            // Where no more files can be open, the sync in the end does all of it.
+            if let Ok(file) = self.file.try_clone().await {
+                let file = file.into_std().await;
+                self.sync = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+            }
         }
         Ok(())
     }

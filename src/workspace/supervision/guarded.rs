@@ -1,7 +1,12 @@
-use std::{any::Any, panic::AssertUnwindSafe};
+use std::{
+    any::Any,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{self, Poll},
+};
 
 use actix::{Actor, Context, Supervised, dev::ContextFut};
-use futures::FutureExt as _;
 
 /// How much of what a panic said is kept, in bytes.
 const MOST_TEXT: usize = 300;
@@ -26,9 +31,14 @@ impl<A: Actor<Context = Context<A>> + Supervised> Guarded<A> {
     /// Runs the actor until it stops or panics. What it was doing at a panic is lost, with the message that it had taken out
     /// of its mailbox; the messages behind that one wait.
     pub(crate) async fn run(&mut self) -> Exit {
-        match AssertUnwindSafe(&mut self.0).catch_unwind().await {
-            Ok(()) => Exit::Stopped,
-            Err(payload) => Exit::Panicked(panic_text(&*payload)),
+        poll_fn(|cx| self.poll_run(cx)).await
+    }
+
+    /// The same, a step at a time.
+    pub(crate) fn poll_run(&mut self, cx: &mut task::Context<'_>) -> Poll<Exit> {
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.0).poll(cx))) {
+            Ok(polled) => polled.map(|()| Exit::Stopped),
+            Err(payload) => Poll::Ready(Exit::Panicked(panic_text(&*payload))),
         }
     }
 
