@@ -15,7 +15,6 @@ pub mod agent;
 pub mod cli;
 pub mod client;
 pub mod error;
-mod file_limit;
 pub mod fleet;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

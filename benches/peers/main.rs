@@ -29,6 +29,7 @@ use process::Result;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> Result<()> {
+    workspace_fleet::cli::give_memory_back_soon();
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.first().map(String::as_str) {
         Some("--stub") => {

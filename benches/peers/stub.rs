@@ -20,8 +20,11 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
-/// How many commands of a workspace are known.
-const KNOWN: usize = 256;
+/// How many commands of a workspace are known by their ids.
+const KNOWN: usize = 4096;
+
+/// How many of the last ones are found by their time.
+const RECENT: usize = 256;
 
 /// The most bytes of a request.
 const LONGEST: usize = 1 << 20;
@@ -169,9 +172,14 @@ impl State {
         let page = value("page_id");
         let workspaces = self.workspaces.borrow();
         let Some(commands) = workspaces.get(prefix) else { return r#"{"items":[],"next_page_id":null}"#.to_owned() };
+        if let Some(wanted) = wanted {
+            let found = commands.iter().rev().find(|(_, id)| *id == wanted);
+            let event = found.map(|(time, id)| last_event(*time, id, self.tells_time)).unwrap_or_default();
+            return format!(r#"{{"items":[{event}],"next_page_id":null}}"#);
+        }
         let mut found = commands
             .iter()
-            .filter(|(_, id)| wanted.as_ref().is_none_or(|wanted| wanted == id))
+            .skip(commands.len().saturating_sub(RECENT))
             .filter(|(time, _)| since.is_none_or(|since| *time >= since))
             .skip_while(|(_, id)| page.is_some_and(|page| page != id));
         let items: Vec<String> =

@@ -6,11 +6,11 @@ use std::{
 };
 
 use actix_web::web;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{AgentConfig, AgentError, accept, state::AgentState};
-use crate::file_limit;
 
 /// An agent server that listens but does not serve yet. Connections that come before [`run`](Self::run) wait.
 pub struct AgentServer {
@@ -189,10 +189,7 @@ fn usable_root(root: &std::path::Path) -> Result<std::path::PathBuf, AgentError>
 /// As [`AgentServer::bind`]; also when signals cannot be handled or the line cannot be printed.
 pub async fn serve_until_signal(config: AgentConfig) -> Result<(), AgentError> {
     let server = AgentServer::bind(config)?;
-    // A connection takes one and a command two.
-    if let Err(error) = file_limit::raise() {
-        log::warn!("cannot raise the limit of open files: {error}");
-    }
+    raise_file_limit();
     // Each of these would end the process, and its commands would live on.
     let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()];
     let mut signals = kinds.into_iter().map(signal).collect::<Result<Vec<_>, _>>().map_err(AgentError::Start)?;
@@ -212,6 +209,16 @@ pub async fn serve_until_signal(config: AgentConfig) -> Result<(), AgentError> {
         served = serving => served,
         // Whoever asks twice does not want to wait, and a thread that is stuck in the system cannot be waited for.
         () = any_of(&mut signals) => std::process::exit(SECOND_SIGNAL),
+    }
+}
+
+/// Lets this process open as many files as it may. A connection takes one and a command two, and the usual limit is for
+/// programs that hold few.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::warn!("cannot raise the limit of open files: {error}");
     }
 }
 

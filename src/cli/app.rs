@@ -7,6 +7,7 @@ use clap::{
 
 use super::{
     agent,
+    allocator::give_memory_back_soon,
     args::{AttachArgs, Cli, Command, OutputArgs, ProgressKind, ResumeArgs, RunArgs, StopArgs, TargetArgs},
     completion,
     config::{self, Stop},
@@ -26,6 +27,7 @@ use crate::{
 /// Runs the program on the arguments and the environment of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    give_memory_back_soon();
     let args: Vec<_> = std::env::args_os().collect();
     if let [_, only] = &args[..]
         && (only == "--version" || only == "-V")

@@ -5,6 +5,7 @@
 //! configuration file; `plan` shows what would be done; `window` keeps within the limit of open files. This module is public for the binary alone.
 
 mod agent;
+mod allocator;
 mod app;
 mod args;
 mod completion;
@@ -25,6 +26,7 @@ mod service;
 mod targets;
 mod window;
 
+pub use allocator::give_memory_back_soon;
 pub use app::main;
 pub use exit::{
     COMMAND_FAILED, COMMAND_TIMED_OUT, INTERNAL_ERROR, INTERRUPTED, MAX_FAIL_REACHED, NOTHING_SELECTED, SUCCESS, USAGE,

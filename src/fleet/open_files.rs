@@ -1,8 +1,6 @@
 //! How many workspaces the limit of open files leaves room for.
 
-use rustix::process::{Resource, getrlimit};
-
-use crate::file_limit;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How many open files a running target takes at most in the usual case: the connections for its requests and its polls, one
 /// for a transfer, and the local file of that.
@@ -14,15 +12,13 @@ const RESERVE: usize = 32;
 /// Allows as many open files as this process may have: the usual limit of 1024 is there for the sake of programs that use
 /// `select`. Returns the limit as it is then; `None` is no limit.
 ///
-/// Programs that embed the library call it when they begin, if at all: the limit is the whole process's. Commands that an embedded
-/// agent server runs get the limit of before.
+/// Programs that embed the library call it when they begin, if at all: the limit is the whole process's.
 pub fn raise_open_file_limit() -> Option<u64> {
-    let raised = file_limit::raise();
-    let limit = getrlimit(Resource::Nofile).current;
-    if let Err(error) = raised {
-        log::info!("the limit of open files stays at {limit:?}: {error}");
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        log::info!("the limit of open files stays at {:?}: {error}", limit.current);
     }
-    limit
+    getrlimit(Resource::Nofile).current
 }
 
 /// How many targets can run at once within the limit of open files, with what is open now left aside and some in reserve.

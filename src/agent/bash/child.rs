@@ -25,8 +25,6 @@ use tokio::{
     time::sleep,
 };
 
-use crate::file_limit;
-
 /// How often it is looked whether a child has ended where the system does not tell.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
@@ -74,7 +72,6 @@ impl Child {
         }
         let pid = posix_spawn(program.path, &actions, &session()?, program.arguments, program.environment)?;
         let pid = Pid::from_raw(pid.as_raw()).ok_or_else(|| io::Error::other("a process without a number"))?;
-        file_limit::lower_for(pid);
         Ok(Self { pid, gone: false, stdout: Some(stdout), stderr: Some(stderr) })
     }
 

@@ -7,8 +7,20 @@ use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 
 use super::scene::{FULL_KEY, LOOKING_KEY, PATIENCE, Scene};
+use crate::support::eventually;
 
 type Socket = Framed<BoxedSocket, Codec>;
+
+/// How many connections a server on this machine has.
+fn connections_to(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let place = format!(":{port:04X}");
+    let is_one = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(1);
+        fields.next().is_some_and(|local| local.ends_with(&place)) && fields.nth(1) == Some("01")
+    };
+    table.lines().filter(is_one).count()
+}
 
 async fn connect(scene: &Scene, query: &str, header: Option<&str>) -> Result<Socket, WsClientError> {
     open(scene, &format!("/sockets/bash-events{query}"), header).await
@@ -168,6 +180,9 @@ async fn a_client_that_reads_nothing_is_closed_and_freezes_no_command() {
     let began = Instant::now();
     scene.ended(flood["id"].as_str().unwrap()).await;
     assert!(began.elapsed() < PATIENCE);
+    // All else between the service and the agent is closed when it was idle for long enough. Until then nothing is read, for the
+    // rest of the flood may be on its way still.
+    assert!(eventually(PATIENCE, || connections_to(scene.agent.port) == 0).await, "its socket is open");
     // It has lost its socket before all of that came.
     let mut stalled = stalled;
     let mut got = 0;
