@@ -133,10 +133,11 @@ impl Agent {
         Self::of(command)
     }
 
-    /// One that a shell starts after it has carried this out.
+    /// One that a shell starts after it has carried this out. Not `sh`, which may be one that never ignores the signal of ended
+    /// children.
     pub(crate) fn start_after(place: &Place, words: &str) -> Self {
         let program = place.command(&[]);
-        let mut command = Command::new("sh");
+        let mut command = Command::new("bash");
         command.args(["-c", &format!("{words}; exec \"$0\" agent")]).arg(program.get_program());
         command.current_dir(place.path()).stdin(Stdio::null());
         Self::of(command)
