@@ -92,7 +92,7 @@ async fn init(request: HttpRequest, payload: web::Payload, state: State) -> ApiR
         return Err(ApiError::bad_request("server already in state: ready"));
     }
     let variables = asked.env.unwrap_or_default();
-    if let Some(name) = variables.iter().find_map(|(name, value)| (!can_be_variable(name, value)).then_some(name)) {
+    if let Some((name, _)) = variables.iter().find(|(name, value)| !can_be_variable(name, value)) {
         let detail = format!(
             "env cannot contain {name:?}: a name is not empty and has no `=`, and neither it nor its value has a null byte"
         );

@@ -2,7 +2,7 @@
 //!
 //! A request goes through these files: an endpoint (`bash`, `files`, `git`, `server`) names a `target` and makes a
 //! `Call`; `exchange` sends it over a `pool`'s connection, which the `dialer` makes, and waits for the head of the
-//! answer; `body` reads the rest, whole or not at all. `status` and `broken` say what a refusal and a lost connection
+//! answer; `body` reads the rest, whole or not at all, and `page` what is in a page of events. `status` and `broken` say what a refusal and a lost connection
 //! mean for the request's effect; `secrets` keeps keys out of their words. `upload`, `download` and `socket` are the requests that
 //! are more than that. `pass` and `pass_socket` pass requests of others on, for the service's gateway.
 

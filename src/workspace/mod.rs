@@ -21,6 +21,7 @@ mod feed;
 mod gateway;
 mod health;
 mod keepalive;
+mod local_files;
 pub mod messages;
 mod path_turns;
 mod push;

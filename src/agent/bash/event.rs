@@ -1,4 +1,4 @@
-use std::{io, rc::Rc};
+use std::{io, rc::Rc, time::Duration};
 
 use serde::Serialize;
 
@@ -8,6 +8,9 @@ use super::{
     timestamp::{self, Micros},
 };
 use crate::protocol::EventId;
+
+/// No timer needs to be longer.
+const LONGEST_TIMEOUT_SECONDS: u64 = 10 * 365 * 24 * 3600;
 
 /// A command as it was taken.
 #[derive(Debug)]
@@ -32,6 +35,11 @@ pub(super) struct OutputRecord {
 }
 
 impl CommandRecord {
+    /// How long it may run.
+    pub(super) fn time(&self) -> Duration {
+        Duration::from_secs(u64::try_from(self.timeout).unwrap_or(0).min(LONGEST_TIMEOUT_SECONDS))
+    }
+
     /// Its JSON before and after what is between the quotes of its text.
     pub(super) fn json_around(&self) -> (&'static str, String) {
         const HEAD: &str = r#"{"command":""#;

@@ -21,8 +21,6 @@ const LAST_EVENT_BYTES: usize = 16 << 10;
 const LONG: Duration = Duration::from_secs(1);
 /// How long the streams of a command may stay open after all its processes that can be found are gone.
 const LINGER: Duration = Duration::from_millis(200);
-/// No timer needs to be longer.
-const LONGEST_TIMEOUT_SECONDS: u64 = 10 * 365 * 24 * 3600;
 
 /// Runs a command to its end and records what it wrote.
 pub(super) async fn run(service: Rc<BashService>, command: Rc<CommandRecord>, stop: CancellationToken) {
@@ -90,7 +88,7 @@ impl<'a> Supervised<'a> {
     }
 
     async fn read_until_end(&mut self, stop: &CancellationToken) -> End {
-        let time = time_of(self.command);
+        let time = self.command.time();
         if time.is_zero() {
             return End::TimedOut;
         }
@@ -173,11 +171,6 @@ impl<'a> Supervised<'a> {
         };
         let _ = timeout(LINGER, drained).await;
     }
-}
-
-/// How long a command may run.
-pub(super) fn time_of(command: &CommandRecord) -> Duration {
-    Duration::from_secs(u64::try_from(command.timeout).unwrap_or(0).min(LONGEST_TIMEOUT_SECONDS))
 }
 
 /// The exit code, or the negative of the signal that ended the shell.

@@ -12,7 +12,6 @@ use super::{
     CommandEnvironment,
     child::{Child, Program},
     event::CommandRecord,
-    runner::time_of,
 };
 use crate::{agent::http::os_error_text, protocol::EventId};
 
@@ -42,7 +41,7 @@ impl Spawner {
 
     /// Starts the shell of a command in a session of its own. Says what was wrong as the real server says it.
     ///
-    /// A start that is given up, or takes longer than the command may run, leaves its place to others: in a directory that does
+    /// A start that is given up, or takes longer than the command may run and than 10 s, leaves its place to others: in a directory that does
     /// not answer it may stand still for ever. A shell that starts after all is ended.
     pub(super) async fn spawn(&self, command: &CommandRecord) -> Result<Child, String> {
         let plan = Plan {
@@ -53,7 +52,7 @@ impl Spawner {
             environment: self.environment.clone(),
         };
         let _place = self.places.acquire().await;
-        let limit = time_of(command).max(SHORTEST_START);
+        let limit = command.time().max(SHORTEST_START);
         match timeout(limit, tokio::task::spawn_blocking(move || plan.carry_out())).await {
             Ok(spawned) => spawned.unwrap_or_else(|error| Err(error.to_string())),
             Err(_) => Err(format!("its shell did not start within {limit:?}; the directory may not answer")),

@@ -12,8 +12,10 @@ use std::{
 use rustix::fs::OFlags;
 use tar::{Builder, EntryType, Header};
 
-use super::{local, refused};
-use crate::Failure;
+use crate::{
+    Failure,
+    workspace::local_files::{local, refused},
+};
 
 /// The longest target of a link that a header holds as it is.
 const SHORT_LINK: usize = 100;

@@ -13,8 +13,10 @@ use std::{
 
 use tar::{Archive, Entry, EntryType, PaxExtensions};
 
-use super::{local, refused, temporary_name};
-use crate::Failure;
+use crate::{
+    Failure,
+    workspace::local_files::{directory_of, local, refused, temporary_name},
+};
 
 /// The most entries of an archive.
 const MOST_ENTRIES: u64 = 20_000_000;
@@ -44,7 +46,7 @@ pub(in crate::workspace) struct Unpacked {
 /// Refused is whatever would leave that directory: absolute paths, `..`, files below links, hard links to elsewhere; and pipes
 /// and devices. Links are made as they are, wherever they point, and never followed.
 pub(in crate::workspace) fn unpack(archive: impl Read, destination: &Path) -> Result<Unpacked, Failure> {
-    let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = directory_of(destination);
     fs::create_dir_all(parent).map_err(|error| local(parent, &error))?;
     let directory = parent.join(temporary_name());
     DirBuilder::new().mode(0o700).create(&directory).map_err(|error| local(&directory, &error))?;

@@ -1,10 +1,4 @@
-use std::{
-    cell::Cell,
-    io,
-    path::{Path, PathBuf},
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::Cell, io, path::Path, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::spawn_blocking};
@@ -26,6 +20,7 @@ use crate::{
         backoff::Retry,
         core::Core,
         directory::{FromPieces, IntoPieces, Packed, Unpacked, measure, pack, unpack},
+        local_files::{blocking, broken},
         shell,
     },
 };
@@ -301,19 +296,6 @@ fn check(exit_code: Option<i32>, said: &str, what: &str, path: &str) -> Result<(
         }
     };
     Err(Failure::not_sent(kind))
-}
-
-/// Does something with files on a thread that may wait for them.
-async fn blocking<T: Send + 'static>(
-    path: &Path,
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    spawn_blocking(work).await.map_err(|error| broken(path, &error))?
-}
-
-fn broken(path: &Path, error: &tokio::task::JoinError) -> Failure {
-    let path: PathBuf = path.to_owned();
-    Failure::not_sent(ErrorKind::Local { path: path.display().to_string(), reason: format!("its files: {error}") })
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@ use std::{
     fs::Permissions,
     io,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    panic::resume_unwind,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -15,10 +14,14 @@ use super::{
     meter::Meter,
 };
 use crate::{
-    ErrorKind, Failure, FileOperationResult,
+    Failure, FileOperationResult,
     client::UploadBody,
     messages::FileDownload,
-    workspace::{backoff::Retry, core::Core},
+    workspace::{
+        backoff::Retry,
+        core::Core,
+        local_files::{blocking, directory_of, local, refused, temporary_name},
+    },
 };
 
 /// How many links are followed to a file, as many as Linux follows.
@@ -34,7 +37,7 @@ pub(super) async fn open_source(path: &Path) -> Result<UploadBody, Failure> {
         } else {
             "it is not a regular file"
         };
-        return Err(Failure::not_sent(ErrorKind::Local { path: path.display().to_string(), reason: what.to_owned() }));
+        return Err(refused(path, what));
     }
     Ok(UploadBody::file(file, metadata.len(), path.display().to_string()))
 }
@@ -58,10 +61,7 @@ pub(crate) async fn download(core: &Rc<Core>, download: FileDownload) -> Result<
 
 /// The file that a download replaces or makes: what a link points to, not the link. Only a regular file is replaced.
 async fn resolve_target(asked: &Path) -> Result<PathBuf, Failure> {
-    let refuse = |reason: &str| {
-        let path = asked.display().to_string();
-        Err(Failure::not_sent(ErrorKind::Local { path, reason: reason.to_owned() }))
-    };
+    let refuse = |reason| Err(refused(asked, reason));
     let mut target = asked.to_owned();
     for _ in 0..MOST_LINKS {
         if target.file_name().is_none() {
@@ -161,17 +161,16 @@ struct Temporary {
 
 impl Temporary {
     async fn beside(target: &Path) -> Result<(fs::File, Self), Failure> {
-        let target = target.to_owned();
+        let beside = target.to_owned();
         // The file comes with what removes it: whoever waits for it may be gone when it is there.
-        let made = tokio::task::spawn_blocking(move || Self::make(&target)).await;
-        let (file, temporary) = made.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))?;
+        let (file, temporary) = blocking(target, move || Self::make(&beside)).await?;
         Ok((fs::File::from_std(file), temporary))
     }
 
     fn make(target: &Path) -> Result<(std::fs::File, Self), Failure> {
         let directory = directory_of(target);
         std::fs::create_dir_all(directory).map_err(|error| local(directory, &error))?;
-        let path = directory.join(format!(".wsfleet-{:016x}.part", fastrand::u64(..)));
+        let path = directory.join(temporary_name());
         let replaced = std::fs::symlink_metadata(target).ok();
         let permissions = replaced.map(|replaced| Permissions::from_mode(replaced.permissions().mode() & 0o777));
         let mut options = std::fs::File::options();
@@ -212,10 +211,6 @@ impl Drop for Temporary {
     }
 }
 
-fn directory_of(file: &Path) -> &Path {
-    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 pub(super) fn check_remote(path: &str) -> Result<(), Failure> {
     if !path.starts_with('/') {
         return Err(Failure::invalid(format!(
@@ -226,9 +221,4 @@ pub(super) fn check_remote(path: &str) -> Result<(), Failure> {
         return Err(Failure::invalid("the remote path contains a NUL character: remove it"));
     }
     Ok(())
-}
-
-/// A failure of this machine's files. Nothing of it reached the server.
-fn local(path: &Path, error: &io::Error) -> Failure {
-    Failure::not_sent(ErrorKind::Local { path: path.display().to_string(), reason: error.to_string() })
 }

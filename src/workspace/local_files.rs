@@ -1,0 +1,39 @@
+//! What all have in common that touch files of this machine.
+
+use std::{io, path::Path};
+
+use tokio::task::{JoinError, spawn_blocking};
+
+use crate::{ErrorKind, Failure};
+
+/// A failure of this machine's files. Nothing of it reached the server.
+pub(super) fn local(path: &Path, error: &io::Error) -> Failure {
+    refused(path, error.to_string())
+}
+
+pub(super) fn refused(path: &Path, reason: impl Into<String>) -> Failure {
+    Failure::not_sent(ErrorKind::Local { path: path.display().to_string(), reason: reason.into() })
+}
+
+/// A name for what is not whole yet.
+pub(super) fn temporary_name() -> String {
+    format!(".wsfleet-{:016x}.part", fastrand::u64(..))
+}
+
+/// The directory that this is in.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Does something with files on a thread that may wait for them.
+pub(super) async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    spawn_blocking(work).await.map_err(|error| broken(path, &error))?
+}
+
+/// Such a thread did not get to its end.
+pub(super) fn broken(path: &Path, error: &JoinError) -> Failure {
+    refused(path, format!("its files: {error}"))
+}
