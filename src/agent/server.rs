@@ -100,9 +100,9 @@ impl AgentServer {
     }
 
     async fn serve(self) -> Result<(), AgentError> {
-        // A process that was started with the signal of ended children ignored would be told nothing of how they ended, and so
-        // it is not ignored here.
-        let _children = signal(SignalKind::child()).map_err(AgentError::Start)?;
+        // Whoever listens to a signal is woken with every runtime of the process, so that is not done without need.
+        let _children =
+            ends_are_ignored().then(|| signal(SignalKind::child())).transpose().map_err(AgentError::Start)?;
         let listener = tokio::net::TcpListener::from_std(self.listener).map_err(AgentError::Start)?;
         let state = AgentState::new(&self.config, self.address.port(), self.control.stop.clone());
         let served =
@@ -128,6 +128,9 @@ impl AgentServer {
             if let Err(error) = local.block_on(&runtime, server.serve()) {
                 log::error!("{error}");
             }
+            // A thread that is stuck in the system is not waited for.
+            drop(local);
+            runtime.shutdown_background();
         };
         thread::Builder::new().name("wsfleet-agent".to_owned()).spawn(serve).map_err(AgentError::Start)?;
         Ok(handle)
@@ -166,6 +169,15 @@ impl Drop for AgentHandle {
             self.control.stop.cancel();
         }
     }
+}
+
+/// Whether this process was started with the signal of ended children ignored, and so would not be told how they ended. Where it
+/// cannot be known, it may be so.
+fn ends_are_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_none_or(|mask| mask & 1 << (SignalKind::child().as_raw_value() - 1) != 0)
 }
 
 fn url_of(address: SocketAddr) -> String {

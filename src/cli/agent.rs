@@ -1,7 +1,13 @@
+use std::time::Duration;
+
 use tokio::{runtime::Builder, task::LocalSet};
 
 use super::{args::AgentArgs, error::CliError, exit};
 use crate::agent::{AgentConfig, AgentError, serve_until_signal};
+
+/// How long files that are being written and removed are waited for in the end. A thread that is stuck in the system would be
+/// waited for without end.
+const LAST_FILES: Duration = Duration::from_secs(2);
 
 /// `wsfleet agent`: serves until SIGTERM or SIGINT.
 pub(super) fn serve(args: AgentArgs) -> Result<u8, CliError> {
@@ -22,6 +28,7 @@ pub(super) fn serve(args: AgentArgs) -> Result<u8, CliError> {
     let failed = |error: std::io::Error| CliError::internal(format!("can not start the agent server: {error}"));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let served = LocalSet::new().block_on(&runtime, serve_until_signal(config));
+    runtime.shutdown_timeout(LAST_FILES);
     served.map(|()| exit::SUCCESS).map_err(|error| match error {
         // Nothing on the command line is wrong: the port is taken, or the system gives no more.
         AgentError::Bind { .. } | AgentError::Start(_) => CliError::internal(error.to_string()),

@@ -9,13 +9,14 @@ const PURGE_DELAY: (mi_option_t, std::ffi::c_long) = (15, 1000);
 /// Lets mimalloc give free memory back soon: by itself it keeps it for a second, and from then until somebody asks for more,
 /// which may be long where thousands of workspaces have become idle at once.
 ///
-/// For programs that allocate with it, `wsfleet` and those that measure what it takes.
+/// For programs that allocate with it, `wsfleet` and those that measure what it takes: first thing, before they have other threads.
 #[doc(hidden)]
 #[expect(unsafe_code, reason = "options of the C library are set through its own functions")]
 pub fn give_memory_back_soon() {
     let (option, usual) = PURGE_DELAY;
-    // SAFETY: both may be called at any time and from any thread, and refuse numbers of options that there are not. One that has
-    // another meaning in another version has another value, and stays as it is.
+    // SAFETY: both refuse numbers of options that there are not, and one that has another meaning in another version has another
+    // value and stays as it is. Should other threads read the option meanwhile, it is a word that is stored at once, and they have
+    // the one value or the other.
     unsafe {
         if mi_option_get(option) == usual {
             mi_option_set_default(option, KEPT);

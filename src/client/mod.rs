@@ -66,5 +66,5 @@ pub(crate) use pass_socket::{KeyIn, PassedSocket};
 pub use socket::EventSocket;
 pub use source::UploadBody;
 pub use tls::SharedTls;
-pub(crate) use trace::traced;
+pub(crate) use trace::{carried, traced};
 pub use transport::Transport;

@@ -17,6 +17,11 @@ pub(crate) async fn traced<F: Future>(trace: Arc<Trace>, work: F) -> F::Output {
     HEADERS.scope(headers(&trace), work).await
 }
 
+/// Lets work that goes to another task say what this one does.
+pub(crate) fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    HEADERS.scope(current(), work)
+}
+
 /// The headers for a request that is sent now.
 pub(super) fn current() -> Vec<(HeaderName, HeaderValue)> {
     HEADERS.try_with(Clone::clone).unwrap_or_default()

@@ -1,6 +1,11 @@
 //! What all have in common that touch files of this machine.
 
-use std::{io, path::Path};
+use std::{
+    fs::{File, Metadata, Permissions},
+    io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown},
+    path::Path,
+};
 
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -23,6 +28,28 @@ pub(super) fn temporary_name() -> String {
 /// The directory that this is in.
 pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whose a file is, and who may do what with it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Access {
+    owner: u32,
+    group: u32,
+    mode: u32,
+}
+
+impl Access {
+    pub(super) fn of(file: &Metadata) -> Self {
+        Self { owner: file.uid(), group: file.gid(), mode: file.mode() & 0o777 }
+    }
+
+    /// Gives it to another file, as far as this user may.
+    pub(super) fn give(self, file: &File) {
+        let owned = fchown(file, Some(self.owner), Some(self.group));
+        // The owner cannot be given by everybody, the group by its members.
+        let _ = owned.or_else(|_| fchown(file, None, Some(self.group)));
+        let _ = file.set_permissions(Permissions::from_mode(self.mode));
+    }
 }
 
 /// Does something with files on a thread that may wait for them.

@@ -4,7 +4,7 @@ use std::{
     fs::{self, Permissions},
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     process::Command,
     sync::{
         Arc,
@@ -34,16 +34,21 @@ fn a_file_goes_to_a_workspace_and_comes_back() {
 }
 
 #[test]
-fn a_file_that_is_replaced_keeps_its_mode() {
+fn a_file_that_is_replaced_keeps_its_mode_and_owner() {
     let place = Place::new();
     let agent = Agent::start(&place, &[], &[]);
     let source = place.file("source", "content\n");
     for mode in [0o600, 0o755] {
         let target = place.file("target", "before\n");
         fs::set_permissions(&target, Permissions::from_mode(mode)).unwrap();
+        // Only root may give a file away.
+        let _ = chown(&target, Some(4321), Some(1234));
+        let before = fs::metadata(&target).unwrap();
         place.run(&["download", "-w", &agent.url, source.to_str().unwrap(), "target"]).expect(0);
         assert_eq!(place.read("target"), "content\n");
-        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, mode);
+        let after = fs::metadata(&target).unwrap();
+        assert_ne!(after.ino(), before.ino());
+        assert_eq!([after.mode() & 0o777, after.uid(), after.gid()], [mode, before.uid(), before.gid()]);
     }
 }
 

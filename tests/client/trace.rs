@@ -2,7 +2,7 @@
 
 use workspace_fleet::{
     Connection, Fleet, WorkspaceConfig,
-    protocol::{Trace, TraceParent},
+    protocol::{EventId, Trace, TraceParent},
 };
 
 use crate::server::*;
@@ -46,5 +46,32 @@ async fn a_trace_travels_with_a_message() {
     let sent = (Some(PARENT.to_owned()), Some("episode=17%2C%20b".to_owned()));
     let seen: Vec<_> = seen.borrow().iter().map(headers).collect();
     assert_eq!(seen, [sent.clone(), sent.clone(), sent, (None, None), (None, None)]);
+    fleet.shutdown().await;
+}
+
+#[actix_rt::test]
+async fn it_travels_with_pages_that_are_asked_for_ahead() {
+    const PAGES: usize = 5;
+    let (address, seen) = serve(|_, mut peer| async move {
+        while let Some(request) = peer.request().await {
+            let page = request.line().split_once("page_id=").map_or(0, |(_, page)| page[..1].parse().unwrap());
+            let is_last = page == PAGES - 1;
+            let event = serde_json::json!({
+                "id": EventId::random(), "timestamp": "2026-11-22T18:53:12.027140Z", "command_id": EventId::nil(), "order": page,
+                "exit_code": is_last.then_some(0), "stdout": "x".repeat(200_000), "stderr": null, "kind": "BashOutput",
+            });
+            let next = (!is_last).then(|| (page + 1).to_string());
+            peer.write(json(&serde_json::json!({ "items": [event], "next_page_id": next }).to_string())).await;
+        }
+    });
+    let fleet = Fleet::start().unwrap();
+    let connection = Connection::new(&format!("http://{address}")).unwrap();
+    let workspace = fleet.add(WorkspaceConfig::new("w", connection)).await.unwrap();
+
+    let output = workspace.with_trace(trace()).get_command_output(EventId::nil()).await.unwrap();
+    assert_eq!(output.stdout.len(), PAGES * 200_000);
+    let parents: Vec<_> =
+        seen.borrow().iter().map(|request| request.header("traceparent").map(str::to_owned)).collect();
+    assert_eq!(parents, vec![Some(PARENT.to_owned()); PAGES]);
     fleet.shutdown().await;
 }

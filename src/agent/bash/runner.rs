@@ -24,12 +24,7 @@ const LINGER: Duration = Duration::from_millis(200);
 
 /// Runs a command to its end and records what it wrote.
 pub(super) async fn run(service: Rc<BashService>, command: Rc<CommandRecord>, stop: CancellationToken) {
-    let started = tokio::select! {
-        biased;
-        started = service.spawn(&command) => started,
-        () = stop.cancelled() => Err("it was stopped before its shell had started".to_owned()),
-    };
-    let (exit_code, stdout, stderr) = match started {
+    let (exit_code, stdout, stderr) = match service.spawn(&command, &stop).await {
         Ok(child) => Supervised::new(&service, &command, child).run(stop).await,
         Err(problem) => (NO_EXIT_CODE, String::new(), format!("Error executing command: {problem}")),
     };

@@ -91,8 +91,8 @@ impl BashService {
         }
     }
 
-    pub(super) async fn spawn(&self, command: &CommandRecord) -> Result<Child, String> {
-        self.spawner.spawn(command).await
+    pub(super) async fn spawn(&self, command: &CommandRecord, stop: &CancellationToken) -> Result<Child, String> {
+        self.spawner.spawn(command, stop).await
     }
 
     /// Starts a command. Under a name that was used before it gives the command that was started then.

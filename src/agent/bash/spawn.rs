@@ -3,10 +3,16 @@ use std::{
     io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinError, JoinHandle},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     CommandEnvironment,
@@ -19,31 +25,43 @@ const SHELL: &CStr = c"/bin/sh";
 
 /// Starts shells.
 ///
-/// A thread that starts a process stands still until the new one has its program. So it is done on threads for blocking work,
-/// on as many as can run at once and no more.
+/// A thread that starts a process stands still until the new one has its program: in a directory that does not answer, for
+/// ever. So it is done on threads for blocking work, on as many as can run at once and a few more that stand still.
 #[derive(Debug)]
 pub(super) struct Spawner {
     root: Option<PathBuf>,
     environment: CommandEnvironment,
     places: Semaphore,
+    /// For the threads, which may stand still for longer than their places are kept.
+    threads: Arc<Semaphore>,
 }
 
 const MOST_PLACES: usize = 4;
 
+/// How long a start keeps others from its place.
+const IN_PLACE: Duration = Duration::from_secs(1);
+
+/// How many starts may be under way, those that stand still included.
+const MOST_THREADS: usize = 16;
+
 /// The least time that a start has.
 const SHORTEST_START: Duration = Duration::from_secs(10);
+
+/// How long a start is waited for that is not wanted any more: a shell that is there can be ended with all that it began.
+const UNWANTED: Duration = Duration::from_secs(1);
 
 impl Spawner {
     pub(super) fn new(root: Option<PathBuf>, environment: CommandEnvironment) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { root, environment, places: Semaphore::new(processors.min(MOST_PLACES)) }
+        let places = Semaphore::new(processors.min(MOST_PLACES));
+        Self { root, environment, places, threads: Arc::new(Semaphore::new(MOST_THREADS)) }
     }
 
     /// Starts the shell of a command in a session of its own. Says what was wrong as the real server says it.
     ///
-    /// A start that is given up, or takes longer than the command may run and than 10 s, leaves its place to others: in a directory that does
-    /// not answer it may stand still for ever. A shell that starts after all is ended.
-    pub(super) async fn spawn(&self, command: &CommandRecord) -> Result<Child, String> {
+    /// A start that takes longer than the command may run and than 10 s is given up, and one that is stopped soon after. A shell that
+    /// starts after all is ended.
+    pub(super) async fn spawn(&self, command: &CommandRecord, stop: &CancellationToken) -> Result<Child, String> {
         let plan = Plan {
             id: command.id,
             text: command.command.to_string(),
@@ -51,12 +69,51 @@ impl Spawner {
             cwd: working_directory(self.root.as_deref(), command.cwd.as_deref()),
             environment: self.environment.clone(),
         };
-        let _place = self.places.acquire().await;
-        let limit = command.time().max(SHORTEST_START);
-        match timeout(limit, tokio::task::spawn_blocking(move || plan.carry_out())).await {
-            Ok(spawned) => spawned.unwrap_or_else(|error| Err(error.to_string())),
-            Err(_) => Err(format!("its shell did not start within {limit:?}; the directory may not answer")),
-        }
+        let admitted = async {
+            let place = self.places.acquire().await;
+            (place, timeout(IN_PLACE, Arc::clone(&self.threads).acquire_owned()).await)
+        };
+        let (place, thread) = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err("it was stopped before its shell had started".to_owned()),
+            admitted = admitted => admitted,
+        };
+        let thread = thread.map_err(|_| {
+            format!(
+                "{MOST_THREADS} shells before it have not started: their directories may not answer; try again later"
+            )
+        })?;
+        let mut starting = tokio::task::spawn_blocking(move || {
+            let started = plan.carry_out();
+            drop(thread);
+            started
+        });
+        let started = match timeout(IN_PLACE, &mut starting).await {
+            Ok(started) => started,
+            Err(_) => {
+                drop(place);
+                wait_for(starting, command.time().max(SHORTEST_START), stop).await?
+            }
+        };
+        started.unwrap_or_else(|error| Err(error.to_string()))
+    }
+}
+
+/// Waits for a start that takes long, until it is given up.
+async fn wait_for<T>(
+    starting: JoinHandle<T>,
+    limit: Duration,
+    stop: &CancellationToken,
+) -> Result<Result<T, JoinError>, String> {
+    let unwanted = async {
+        stop.cancelled().await;
+        sleep(UNWANTED).await;
+    };
+    tokio::select! {
+        biased;
+        started = starting => Ok(started),
+        () = unwanted => Err("it was stopped, and its shell had not started; if it does, it is ended".to_owned()),
+        () = sleep(limit) => Err(format!("its shell did not start within {limit:?}; the directory may not answer")),
     }
 }
 
@@ -114,6 +171,44 @@ fn is_enterable(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::bash::timestamp;
+
+    #[tokio::test]
+    async fn a_start_that_takes_long_is_given_up_in_the_end_and_one_that_is_stopped_is_waited_for_a_little() {
+        let (never, now) = (CancellationToken::new(), CancellationToken::new());
+        now.cancel();
+        let slow = || tokio::spawn(sleep(UNWANTED / 4));
+        let stuck = || tokio::spawn(std::future::pending::<()>());
+        let long = Duration::from_secs(60);
+        assert!(wait_for(slow(), long, &never).await.is_ok());
+        assert!(wait_for(slow(), long, &now).await.is_ok());
+        assert!(wait_for(stuck(), long, &now).await.unwrap_err().starts_with("it was stopped"));
+        assert!(wait_for(stuck(), UNWANTED / 4, &never).await.unwrap_err().contains("did not start within 250ms"));
+    }
+
+    #[tokio::test]
+    async fn starts_that_stand_still_keep_their_places_for_a_while_and_no_more_than_some_stand_still() {
+        let spawner = Spawner::new(None, CommandEnvironment::capture(1));
+        let command = CommandRecord {
+            id: EventId::random(),
+            at: timestamp::now(),
+            command: "true".into(),
+            cwd: None,
+            timeout: 1,
+        };
+        let (never, now) = (CancellationToken::new(), CancellationToken::new());
+        now.cancel();
+        spawner.spawn(&command, &never).await.unwrap();
+        let stuck = Arc::clone(&spawner.threads).acquire_many_owned(MOST_THREADS as u32).await.unwrap();
+        assert!(spawner.spawn(&command, &never).await.unwrap_err().contains("16 shells before it have not started"));
+        drop(stuck);
+        let places = spawner.places.available_permits();
+        let taken = spawner.places.acquire_many(places as u32).await.unwrap();
+        assert!(spawner.spawn(&command, &now).await.unwrap_err().starts_with("it was stopped before"));
+        drop(taken);
+        spawner.spawn(&command, &never).await.unwrap();
+        assert_eq!((spawner.places.available_permits(), spawner.threads.available_permits()), (places, MOST_THREADS));
+    }
 
     #[test]
     fn a_relative_directory_is_below_the_root() {

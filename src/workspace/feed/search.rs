@@ -5,13 +5,15 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     ErrorKind, Failure,
-    client::{AgentClient, EventQuery, FetchedPage, Foretold},
+    client::{AgentClient, EventQuery, FetchedPage, Foretold, carried},
     protocol::{BashCommand, BashEvent, BashEventKind, BashEventPage, BashOutput, CommandHead, EventId, SortOrder},
     workspace::core::Core,
 };
 
 /// How much text a page should bring. A page of 100 full chunks would be 118 MB.
 const PAGE_BYTES: usize = 4 << 20;
+/// How large a page may be, in JSON, for the next one to come beside it.
+const MOST_BESIDE: usize = 4 * PAGE_BYTES;
 const SMALLEST_PAGE: u32 = 4;
 const LARGEST_PAGE: u32 = 100;
 
@@ -88,8 +90,8 @@ pub(super) struct Search {
     /// The name of a page that was read. To meet it again is to go round in circles, which is noticed in time however long
     /// the circle is, since it is replaced ever more seldom.
     landmark: Option<String>,
-    /// The next page, which comes while the one before it is read and handed out.
-    ahead: Option<AbortOnDropHandle<Result<FetchedPage, Failure>>>,
+    /// The page of this name, which comes while the one before it is read and handed out.
+    ahead: Option<(String, AbortOnDropHandle<Result<FetchedPage, Failure>>)>,
     ended: bool,
 }
 
@@ -133,28 +135,26 @@ impl Search {
     /// Reads the page that is next, and asks for the one after it meanwhile.
     async fn page(&mut self, client: &AgentClient, pages: Pages) -> Result<BashEventPage, Failure> {
         let page = match self.ahead.take() {
-            Some(ahead) => ahead.await.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic())),
-            None => client.fetch_page(&self.query).await,
+            Some((name, ahead)) if self.query.page_id.as_ref() == Some(&name) => {
+                ahead.await.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))
+            }
+            _ => client.fetch_page(&self.query).await,
         }?;
-        let read = client.read_page(&page, |foretold| self.look_ahead(client, pages, &foretold)).await;
-        if read.is_err() {
-            // It is this page that will be asked for again.
-            self.ahead = None;
-        }
-        read
+        client.read_page(&page, |foretold| self.look_ahead(client, pages, &foretold)).await
     }
 
     /// Asks for the page after one that is being read. Not after the first: whoever has no room for more than one asks for no
-    /// other soon.
+    /// other soon. Nor after one that is far larger than was asked for: two of them may be more than there is room for.
     fn look_ahead(&mut self, client: &AgentClient, mut pages: Pages, foretold: &Foretold<'_>) {
-        if self.pages == 0 || foretold.next.len() > LONGEST_NAME {
+        if self.pages == 0 || foretold.next.len() > LONGEST_NAME || foretold.bytes > MOST_BESIDE {
             return;
         }
         pages.learn(foretold.events, foretold.bytes);
-        let query = EventQuery { page_id: Some(foretold.next.to_owned()), limit: pages.limit(), ..self.query.clone() };
+        let name = foretold.next.to_owned();
+        let query = EventQuery { page_id: Some(name.clone()), limit: pages.limit(), ..self.query.clone() };
         let client = client.clone();
-        let asked = actix_rt::spawn(async move { client.fetch_page(&query).await });
-        self.ahead = Some(AbortOnDropHandle::new(asked));
+        let asked = actix_rt::spawn(carried(async move { client.fetch_page(&query).await }));
+        self.ahead = Some((name, AbortOnDropHandle::new(asked)));
     }
 
     /// Whether a page that has failed is asked for once more: the server has just answered for the page before it, and where

@@ -160,11 +160,12 @@ async fn search(core: &Rc<Core>, plan: &Plan, cost: &Cost) -> Result<(), Failure
     let mut search = Search::new(plan.query.clone());
     let mut newest: Option<Timestamp> = None;
     let is_pushed = core.pushing.live_for().is_some();
+    let began = Instant::now();
     loop {
         let mut pages = core.feed.0.borrow().pages;
-        let began = Instant::now();
+        let asked = Instant::now();
         let page = search.next(&client, &mut pages).await;
-        cost.waited.set(cost.waited.get() + began.elapsed());
+        cost.waited.set(cost.waited.get() + asked.elapsed());
         let page = page.inspect_err(|_| {
             if plan.shared {
                 // What was read is handed out, and so the next search begins there, less the overlap.
@@ -208,7 +209,7 @@ async fn search(core: &Rc<Core>, plan: &Plan, cost: &Cost) -> Result<(), Failure
         state.saw(newest.max(plan.query.timestamp_gte));
     }
     for key in &plan.serves {
-        hand_out(core, *key, News::Looked(plan.reach)).await;
+        hand_out(core, *key, News::Looked(began, plan.reach)).await;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 use std::{
-    fs::Permissions,
     io,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -20,7 +19,7 @@ use crate::{
     workspace::{
         backoff::Retry,
         core::Core,
-        local_files::{blocking, directory_of, local, refused, temporary_name},
+        local_files::{Access, blocking, directory_of, local, refused, temporary_name},
     },
 };
 
@@ -91,7 +90,7 @@ async fn fetch(core: &Rc<Core>, download: &FileDownload, target: &Path) -> Resul
     // The answer's head comes first, so that a missing remote file leaves nothing here.
     let fetch = Fetch::open(core, &retry, &download.source, meter.clone()).await?;
     let (file, temporary) = Temporary::beside(target).await?;
-    match fill_and_compare(fetch, FileWriter::new(file), &temporary.path, &meter).await {
+    match fill_and_compare(fetch, FileWriter::new(file), &temporary, &meter).await {
         Ok(fetched) => temporary.place(target).await.map(|()| fetched),
         Err(failure) => {
             temporary.discard().await;
@@ -104,18 +103,18 @@ async fn fetch(core: &Rc<Core>, download: &FileDownload, target: &Path) -> Resul
 async fn fill_and_compare(
     mut fetch: Fetch<'_>,
     mut file: FileWriter,
-    path: &Path,
+    temporary: &Temporary,
     meter: &Meter,
 ) -> Result<(u64, Option<String>), Failure> {
     let sha256 = loop {
-        fill(&mut fetch, &mut file).await.map_err(|failed| failed.at(path))?;
+        fill(&mut fetch, &mut file).await.map_err(|failed| failed.at(&temporary.path))?;
         let Some(sum) = meter.end() else { break None };
         if fetch.is_there(&sum, file.size()).await? {
             break Some(sum);
         }
     };
     let size = file.size();
-    file.finish().await.map_err(|error| local(path, &error))?;
+    file.finish(temporary.access).await.map_err(|error| local(&temporary.path, &error))?;
     Ok((size, sha256))
 }
 
@@ -154,8 +153,8 @@ async fn fill(fetch: &mut Fetch<'_>, file: &mut FileWriter) -> Result<(), Failed
 /// A file that takes a download's content until it is whole, and is removed if it never is.
 struct Temporary {
     path: PathBuf,
-    /// Those of the file whose place it is to take.
-    permissions: Option<Permissions>,
+    /// That of the file whose place it is to take.
+    access: Option<Access>,
     is_there: bool,
 }
 
@@ -171,27 +170,29 @@ impl Temporary {
         let directory = directory_of(target);
         std::fs::create_dir_all(directory).map_err(|error| local(directory, &error))?;
         let path = directory.join(temporary_name());
-        let replaced = std::fs::symlink_metadata(target).ok();
-        let permissions = replaced.map(|replaced| Permissions::from_mode(replaced.permissions().mode() & 0o777));
+        let replaced = std::fs::symlink_metadata(target).ok().filter(std::fs::Metadata::is_file);
+        let access = replaced.as_ref().map(Access::of);
         let mut options = std::fs::File::options();
         options.write(true).create_new(true);
-        if permissions.is_some() {
+        if access.is_some() {
             // What takes the place of something private is private from the beginning.
             options.mode(0o600);
         }
         let file = options.open(&path).map_err(|error| local(&path, &error))?;
-        Ok((file, Self { path, permissions, is_there: true }))
+        Ok((file, Self { path, access, is_there: true }))
     }
 
-    async fn place(mut self, target: &Path) -> Result<(), Failure> {
-        if let Some(permissions) = self.permissions.take() {
-            fs::set_permissions(&self.path, permissions).await.map_err(|error| local(&self.path, &error))?;
-        }
-        fs::rename(&self.path, target).await.map_err(|error| local(target, &error))?;
+    async fn place(self, target: &Path) -> Result<(), Failure> {
+        let to = target.to_owned();
+        blocking(target, move || self.rename(&to)).await
+    }
+
+    fn rename(mut self, target: &Path) -> Result<(), Failure> {
+        std::fs::rename(&self.path, target).map_err(|error| local(target, &error))?;
         self.is_there = false;
         // The name is on the disk when the directory is. Where a directory can not be synchronised, there is no way to do better.
-        if let Ok(directory) = fs::File::open(directory_of(target)).await {
-            let _ = directory.sync_all().await;
+        if let Ok(directory) = std::fs::File::open(directory_of(target)) {
+            let _ = directory.sync_all();
         }
         Ok(())
     }

@@ -8,6 +8,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+use crate::workspace::local_files::Access;
+
 /// How much is written at once: each write is a hop to a thread for blocking work and back.
 const AT_ONCE: usize = 256 << 10;
 
@@ -57,12 +59,19 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Returns when all is on the disk.
-    pub(super) async fn finish(mut self) -> io::Result<()> {
+    /// Gives it the access that it is to have in the end. Returns when all is on the disk.
+    pub(super) async fn finish(mut self, access: Option<Access>) -> io::Result<()> {
         self.write_gathered().await?;
         self.file.flush().await?;
         self.synced().await?;
-        self.file.sync_all().await
+        let file = self.file.into_std().await;
+        let finish = move || {
+            if let Some(access) = access {
+                access.give(&file);
+            }
+            file.sync_all()
+        };
+        tokio::task::spawn_blocking(finish).await?
     }
 
     /// Waits for the sync that was begun last. The system tells of a failure once, so the next one would know nothing of it.
@@ -112,7 +121,7 @@ mod tests {
             }
         }
         assert_eq!(writer.size(), bytes.len() as u64);
-        writer.finish().await.unwrap();
+        writer.finish(None).await.unwrap();
         assert!(std::fs::read(&path).unwrap() == bytes);
     }
 }

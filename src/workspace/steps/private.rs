@@ -28,15 +28,17 @@ pub(super) struct PrivateFolder {
 }
 
 impl PrivateFolder {
+    /// Whether a command has anything that must not stand in its text.
+    pub(super) fn is_needed(command: &ExecuteCommand) -> bool {
+        !command.secret_env.is_empty() || command.stdin.is_some()
+    }
+
     /// Makes the folder for a command that needs one.
     pub(super) async fn for_command(
         core: &Rc<Core>,
         command: &ExecuteCommand,
         caller: &CancellationToken,
-    ) -> Result<Option<Self>, Failure> {
-        if command.secret_env.is_empty() && command.stdin.is_none() {
-            return Ok(None);
-        }
+    ) -> Result<Self, Failure> {
         // What can not be read here fails before anything is sent.
         if let Some(stdin) = &command.stdin {
             open(stdin).await?;
@@ -44,7 +46,7 @@ impl PrivateFolder {
         let path = format!("/tmp/.wsfleet-{}.d", EventId::random());
         let mut folder = Self { path, env: None, stdin: None, is_repeated: false };
         match folder.fill(core, &Retry::for_caller(core, caller), command).await {
-            Ok(()) => Ok(Some(folder)),
+            Ok(()) => Ok(folder),
             Err(failure) => {
                 folder.remove(core).await;
                 // Whatever became of the folder, the command itself was not sent.

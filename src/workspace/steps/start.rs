@@ -100,8 +100,10 @@ impl Prepared {
     }
 
     async fn make_folder(&mut self, core: &Rc<Core>) -> Result<(), Failure> {
-        if self.folder.is_none() {
-            self.folder = PrivateFolder::for_command(core, &self.command, &self.called_off).await?;
+        if self.folder.is_none() && PrivateFolder::is_needed(&self.command) {
+            // Boxes around what few commands come to keep the future of all others small.
+            let folder = Box::pin(PrivateFolder::for_command(core, &self.command, &self.called_off));
+            self.folder = Some(folder.await?);
         }
         Ok(())
     }
@@ -115,10 +117,10 @@ impl Prepared {
         caller: &CancellationToken,
     ) -> Result<(Started, bool), Failure> {
         if let Some(command_id) = known {
-            return Ok((adopt(core, self.ids, command_id, caller).await?, true));
+            return Ok((Box::pin(adopt(core, self.ids, command_id, caller)).await?, true));
         }
         if self.command.resume
-            && let Some(started) = self.resume(core, caller).await?
+            && let Some(started) = Box::pin(self.resume(core, caller)).await?
         {
             return Ok((started, true));
         }
@@ -194,7 +196,7 @@ impl Prepared {
                 return Err(Failure::maybe_sent(kind));
             }
             log::info!("{}: the answer to a start was lost ({failure}); looking for the command", core.config.name);
-            match recover(core, head, asked, &failure, caller).await? {
+            match Box::pin(recover(core, head, asked, &failure, caller)).await? {
                 Recovered::Found { command, forbidden } => {
                     count(&core.counters.starts_recovered);
                     return Ok(started(core, &command, head, None, forbidden));

@@ -1,11 +1,16 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The first look is never later than this after the answer to the start.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 /// Looks are never closer together than this.
-const SHORTEST: Duration = Duration::from_millis(2);
+const SHORTEST: Duration = Duration::from_micros(2_500);
 /// Looks are never further apart than this.
 const LONGEST: Duration = Duration::from_secs(2);
+
+/// How late a timer may be, and how long it takes until a server knows that a command has ended.
+const LATE: Duration = Duration::from_millis(2);
+/// From this age on that is made up for. Before, it would cost more looks than it is worth.
+const LATE_COUNTS_FROM: Duration = Duration::from_millis(100);
 
 /// Looks while output is pushed are never closer together than this.
 const SHORTEST_WHEN_PUSHED: Duration = Duration::from_millis(100);
@@ -17,10 +22,16 @@ pub(crate) fn first_look(round_trip: Duration) -> Duration {
     round_trip.min(FIRST_LOOK)
 }
 
-/// How long to wait for the next look at a command of this age: 15 % of the age, so that the end of a command is
+/// How long after a look at a command of this age the next one begins: 15 % of the age, so that the end of a command is
 /// seen late by at most that share of its duration, and a long command costs few requests.
 pub(crate) fn next_look(age: Duration) -> Duration {
-    (age * 15 / 100).clamp(SHORTEST, LONGEST)
+    let late = if age < LATE_COUNTS_FROM { Duration::ZERO } else { LATE };
+    (age * 15 / 100).saturating_sub(late).clamp(SHORTEST, LONGEST)
+}
+
+/// When a look is due that is to begin so long after another one, whose news have come only now.
+pub(crate) fn due(looked: Instant, wait: Duration, now: Instant) -> Instant {
+    (looked + wait).max(now + SHORTEST)
 }
 
 /// The same while the server pushes output, of a command for which it has done so for this long. Looks then only make sure
@@ -46,6 +57,14 @@ mod tests {
             looks += 1;
         }
         assert!(looks <= 80, "{looks}");
+    }
+
+    #[test]
+    fn a_look_is_due_so_long_after_the_one_before_began_and_never_at_once() {
+        let (looked, ms) = (Instant::now(), Duration::from_millis);
+        assert_eq!(due(looked, ms(45), looked + ms(10)), looked + ms(45));
+        assert_eq!(due(looked, ms(45), looked + ms(44)), looked + ms(44) + SHORTEST);
+        assert_eq!(due(looked, ms(45), looked + ms(500)), looked + ms(500) + SHORTEST);
     }
 
     #[test]

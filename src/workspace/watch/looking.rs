@@ -25,12 +25,12 @@ const LOOKS_BY_TIME: u32 = 9;
 const MAX_REREADS: u32 = 4;
 
 impl CommandWatch {
-    fn age(&self) -> Duration {
-        // A command that is being ended is looked at as closely as a young one.
-        self.ending.map_or(self.started.at, |ending| ending.since).elapsed()
+    pub(super) fn want_after(&self, wait: Duration) {
+        self.want_at(Instant::now() + wait, wait);
     }
 
-    pub(super) fn want_after(&self, wait: Duration) {
+    /// Asks for a look at a time which is so long after the one before.
+    fn want_at(&self, at: Instant, wait: Duration) {
         if self.is_unwanted() {
             return;
         }
@@ -40,29 +40,30 @@ impl CommandWatch {
             Reach::New if self.quiet_looks % LOOKS_BY_TIME == LOOKS_BY_TIME - 1 => Reach::AnyTime,
             reach => reach,
         };
-        let want = Want { at: Instant::now() + wait, slack: cadence::slack(wait), since, after_order, reach };
+        let want = Want { at, slack: cadence::slack(wait), since, after_order, reach };
         self.core.feed.want(self.key, want);
     }
 
-    fn want_next(&self) {
-        let age = self.age();
+    /// Asks for the look after one that began then.
+    fn want_next(&self, looked: Instant) {
         if self.reach == Reach::Behind {
             return self.want_after(Duration::ZERO);
         }
-        if self.ending.is_some() {
-            return self.want_after(cadence::next_look(age));
-        }
-        if age >= push::LONG {
+        // A command that is being ended is looked at as closely as a young one.
+        let age = looked.saturating_duration_since(self.ending.map_or(self.started.at, |ending| ending.since));
+        if self.ending.is_none() && age >= push::LONG {
             push::begin(&self.core);
             if self.core.pushing.is_unknown(self.core.config.push) {
                 // The server is to say whether it pushes before the output of a second has come late.
                 self.core.attendant.look_first();
             }
         }
-        self.want_after(match self.core.pushing.live_for() {
+        let live = self.core.pushing.live_for().filter(|_| self.ending.is_none());
+        let wait = match live {
             Some(live) => cadence::next_look_when_pushed(live.min(age)),
             None => cadence::next_look(age),
-        });
+        };
+        self.want_at(cadence::due(looked, wait, Instant::now()), wait);
     }
 
     /// Takes in that there was something that could not be taken: it is asked for again, and not with others.
@@ -125,14 +126,14 @@ impl CommandWatch {
                 // What the follower kept from being read needs its time too.
                 ending.give_up = ending.give_up.max(Instant::now() + GIVE_UP_AFTER_FOLLOWER);
             }
-            watch.go_on(ctx);
+            watch.go_on(Instant::now(), ctx);
         }));
     }
 
-    /// Decides what comes after a look: the end, another look, or everything once more.
-    fn go_on(&mut self, ctx: &mut Context<Self>) {
+    /// Decides what comes after a look that began then: the end, another look, or everything once more.
+    fn go_on(&mut self, looked: Instant, ctx: &mut Context<Self>) {
         match self.assembly.progress() {
-            Progress::Running => self.want_next(),
+            Progress::Running => self.want_next(looked),
             Progress::Complete { exit_code } => self.settle_result(Some(exit_code), true, ctx),
             Progress::Short { have, want } if self.rereads >= MAX_REREADS => {
                 self.settle_broken(format!("the output is incomplete: {have} of {want} parts could be read"), ctx);
@@ -173,18 +174,18 @@ impl Handler<News> for CommandWatch {
                     // The pages that follow are not read.
                     self.fall_behind();
                 } else if matches!(self.assembly.progress(), Progress::Complete { .. }) {
-                    self.go_on(ctx);
+                    self.go_on(Instant::now(), ctx);
                 }
                 appetite
             }
-            News::Looked(reach) => {
+            News::Looked(began, reach) => {
                 self.outage.over();
                 self.quiet_looks = self.quiet_looks.wrapping_add(1);
                 // What was missed after this look had begun is left to the next one.
                 if reach == self.reach {
                     self.rereads += u32::from(std::mem::take(&mut self.reach) == Reach::Everything);
                 }
-                self.go_on(ctx);
+                self.go_on(began, ctx);
                 Appetite::More
             }
             News::Pushed(event) => {
@@ -194,7 +195,7 @@ impl Handler<News> for CommandWatch {
                         Progress::Running => self.move_on(),
                         // What is missing is asked for, from where the output stands.
                         Progress::Short { .. } => self.want_after(Duration::ZERO),
-                        Progress::Complete { .. } | Progress::Contradiction(_) => self.go_on(ctx),
+                        Progress::Complete { .. } | Progress::Contradiction(_) => self.go_on(Instant::now(), ctx),
                     }
                 }
                 appetite

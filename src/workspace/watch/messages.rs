@@ -71,8 +71,8 @@ pub(crate) struct Watching {
 pub(crate) enum News {
     /// A search has found these.
     Found(Vec<BashOutput>),
-    /// That was all that there is: the look is over that the child asked for, which reached so far back.
-    Looked(Reach),
+    /// That was all that there is: the look is over that the child asked for, which began then and reached so far back.
+    Looked(Instant, Reach),
     /// The server has told of this by itself.
     Pushed(BashOutput),
 }
