@@ -56,7 +56,7 @@ pub(crate) fn wrk(port: u16, connections: usize) -> Result<Option<f64>> {
 
 /// Without warnings and a banner, and without asking the network for the prices of models, which its packages do when they
 /// are loaded.
-fn quiet(command: &mut Command) -> &mut Command {
+pub(crate) fn quiet(command: &mut Command) -> &mut Command {
     command.env("PYTHONWARNINGS", "ignore").env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
     command.env("OPENHANDS_SUPPRESS_BANNER", "1")
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::task::{JoinError, spawn_blocking};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{ErrorKind, Failure};
 
@@ -47,17 +48,19 @@ impl Access {
     pub(super) fn give(self, file: &File) {
         let owned = fchown(file, Some(self.owner), Some(self.group));
         // The owner cannot be given by everybody, the group by its members.
-        let _ = owned.or_else(|_| fchown(file, None, Some(self.group)));
-        let _ = file.set_permissions(Permissions::from_mode(self.mode));
+        let grouped = owned.or_else(|_| fchown(file, None, Some(self.group)));
+        // Another group may do no more than everybody.
+        let least = if grouped.is_ok() { 0o777 } else { 0o707 | (self.mode & 0o7) << 3 };
+        let _ = file.set_permissions(Permissions::from_mode(self.mode & least));
     }
 }
 
-/// Does something with files on a thread that may wait for them.
+/// Does something with files on a thread that may wait for them. What has not begun when nobody waits for it any more is not done.
 pub(super) async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    spawn_blocking(work).await.map_err(|error| broken(path, &error))?
+    AbortOnDropHandle::new(spawn_blocking(work)).await.map_err(|error| broken(path, &error))?
 }
 
 /// Such a thread did not get to its end.

@@ -5,7 +5,7 @@ use std::{
 };
 
 use crate::{
-    peers::{self, real_server},
+    peers::{self, quiet, real_server},
     process::{Result, memory, work},
     report::{Report, Table, number, rounds},
 };
@@ -86,8 +86,8 @@ impl Real {
         let mut command = Command::new(programs.join("python"));
         command.args(["-m", "openhands.agent_server", "--host", "127.0.0.1", "--port", &port.to_string()]);
         command.env("OH_SESSION_API_KEYS_0", "key").env("OH_ENABLE_VSCODE", "0").env("OH_ENABLE_VNC", "0");
-        command.env("OH_PRELOAD_TOOLS", "false").env("OPENHANDS_SUPPRESS_BANNER", "1");
-        let process = command
+        command.env("OH_PRELOAD_TOOLS", "false");
+        let process = quiet(&mut command)
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,18 +1,19 @@
 use std::{
+    cell::RefCell,
     ffi::{CStr, CString, OsStr},
     io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use tokio::{
     sync::Semaphore,
-    task::{JoinError, JoinHandle},
+    task::{JoinError, spawn_blocking},
     time::{sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     CommandEnvironment,
@@ -32,8 +33,8 @@ pub(super) struct Spawner {
     root: Option<PathBuf>,
     environment: CommandEnvironment,
     places: Semaphore,
-    /// For the threads, which may stand still for longer than their places are kept.
-    threads: Arc<Semaphore>,
+    /// The directories in which starts stand still, each with something that lives as long as the start.
+    standing: RefCell<Vec<(Option<PathBuf>, Weak<()>)>>,
 }
 
 const MOST_PLACES: usize = 4;
@@ -41,8 +42,8 @@ const MOST_PLACES: usize = 4;
 /// How long a start keeps others from its place.
 const IN_PLACE: Duration = Duration::from_secs(1);
 
-/// How many starts may be under way, those that stand still included.
-const MOST_THREADS: usize = 16;
+/// How many starts may stand still for longer than that in one directory, and in all.
+const MOST_STANDING: (usize, usize) = (16, 64);
 
 /// The least time that a start has.
 const SHORTEST_START: Duration = Duration::from_secs(10);
@@ -54,7 +55,7 @@ impl Spawner {
     pub(super) fn new(root: Option<PathBuf>, environment: CommandEnvironment) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let places = Semaphore::new(processors.min(MOST_PLACES));
-        Self { root, environment, places, threads: Arc::new(Semaphore::new(MOST_THREADS)) }
+        Self { root, environment, places, standing: RefCell::default() }
     }
 
     /// Starts the shell of a command in a session of its own. Says what was wrong as the real server says it.
@@ -69,39 +70,49 @@ impl Spawner {
             cwd: working_directory(self.root.as_deref(), command.cwd.as_deref()),
             environment: self.environment.clone(),
         };
-        let admitted = async {
-            let place = self.places.acquire().await;
-            (place, timeout(IN_PLACE, Arc::clone(&self.threads).acquire_owned()).await)
-        };
-        let (place, thread) = tokio::select! {
+        self.check_standing(plan.cwd.as_deref())?;
+        let place = tokio::select! {
             biased;
             () = stop.cancelled() => return Err("it was stopped before its shell had started".to_owned()),
-            admitted = admitted => admitted,
+            place = self.places.acquire() => place,
         };
-        let thread = thread.map_err(|_| {
-            format!(
-                "{MOST_THREADS} shells before it have not started: their directories may not answer; try again later"
-            )
-        })?;
-        let mut starting = tokio::task::spawn_blocking(move || {
+        self.check_standing(plan.cwd.as_deref())?;
+        let (cwd, start) = (plan.cwd.clone(), Arc::new(()));
+        let stands = Arc::downgrade(&start);
+        // One that has not begun when it is given up does not begin.
+        let mut starting = AbortOnDropHandle::new(spawn_blocking(move || {
             let started = plan.carry_out();
-            drop(thread);
+            drop(start);
             started
-        });
+        }));
         let started = match timeout(IN_PLACE, &mut starting).await {
             Ok(started) => started,
             Err(_) => {
+                self.standing.borrow_mut().push((cwd, stands));
                 drop(place);
                 wait_for(starting, command.time().max(SHORTEST_START), stop).await?
             }
         };
         started.unwrap_or_else(|error| Err(error.to_string()))
     }
+
+    /// Refuses to start more shells where, or while, too many starts stand still.
+    fn check_standing(&self, cwd: Option<&Path>) -> Result<(), String> {
+        let mut standing = self.standing.borrow_mut();
+        standing.retain(|(_, start)| start.strong_count() > 0);
+        let (here, all) = (standing.iter().filter(|(at, _)| at.as_deref() == cwd).count(), standing.len());
+        let (most_here, most) = MOST_STANDING;
+        if here < most_here && all < most {
+            return Ok(());
+        }
+        let (many, whose) = if here < most_here { (all, "whose directories") } else { (here, "whose directory") };
+        Err(format!("{many} shells before it have not started, {whose} may not answer; try again later"))
+    }
 }
 
 /// Waits for a start that takes long, until it is given up.
 async fn wait_for<T>(
-    starting: JoinHandle<T>,
+    starting: AbortOnDropHandle<T>,
     limit: Duration,
     stop: &CancellationToken,
 ) -> Result<Result<T, JoinError>, String> {
@@ -177,8 +188,8 @@ mod tests {
     async fn a_start_that_takes_long_is_given_up_in_the_end_and_one_that_is_stopped_is_waited_for_a_little() {
         let (never, now) = (CancellationToken::new(), CancellationToken::new());
         now.cancel();
-        let slow = || tokio::spawn(sleep(UNWANTED / 4));
-        let stuck = || tokio::spawn(std::future::pending::<()>());
+        let slow = || AbortOnDropHandle::new(tokio::spawn(sleep(UNWANTED / 4)));
+        let stuck = || AbortOnDropHandle::new(tokio::spawn(std::future::pending::<()>()));
         let long = Duration::from_secs(60);
         assert!(wait_for(slow(), long, &never).await.is_ok());
         assert!(wait_for(slow(), long, &now).await.is_ok());
@@ -187,27 +198,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn starts_that_stand_still_keep_their_places_for_a_while_and_no_more_than_some_stand_still() {
+    async fn no_more_than_some_starts_stand_still_and_one_that_waits_can_be_stopped() {
         let spawner = Spawner::new(None, CommandEnvironment::capture(1));
-        let command = CommandRecord {
+        let command = |cwd: &str| CommandRecord {
             id: EventId::random(),
             at: timestamp::now(),
             command: "true".into(),
-            cwd: None,
+            cwd: Some(cwd.into()),
             timeout: 1,
         };
         let (never, now) = (CancellationToken::new(), CancellationToken::new());
         now.cancel();
-        spawner.spawn(&command, &never).await.unwrap();
-        let stuck = Arc::clone(&spawner.threads).acquire_many_owned(MOST_THREADS as u32).await.unwrap();
-        assert!(spawner.spawn(&command, &never).await.unwrap_err().contains("16 shells before it have not started"));
-        drop(stuck);
+        let start = Arc::new(());
+        let stand = |at: &str, many: usize| {
+            spawner.standing.borrow_mut().extend(vec![(Some(at.into()), Arc::downgrade(&start)); many]);
+        };
+        stand("/tmp", 15);
+        spawner.spawn(&command("/tmp"), &never).await.unwrap();
+        stand("/tmp", 1);
+        let refused = spawner.spawn(&command("/tmp"), &never).await.unwrap_err();
+        assert_eq!(refused, "16 shells before it have not started, whose directory may not answer; try again later");
+        spawner.spawn(&command("/"), &never).await.unwrap();
+        stand("/elsewhere", 48);
+        assert!(spawner.spawn(&command("/"), &never).await.unwrap_err().starts_with("64 shells before it"));
+        drop(start);
+        spawner.spawn(&command("/tmp"), &never).await.unwrap();
+
         let places = spawner.places.available_permits();
         let taken = spawner.places.acquire_many(places as u32).await.unwrap();
-        assert!(spawner.spawn(&command, &now).await.unwrap_err().starts_with("it was stopped before"));
+        assert!(spawner.spawn(&command("/"), &now).await.unwrap_err().starts_with("it was stopped before"));
         drop(taken);
-        spawner.spawn(&command, &never).await.unwrap();
-        assert_eq!((spawner.places.available_permits(), spawner.threads.available_permits()), (places, MOST_THREADS));
+        spawner.spawn(&command("/"), &never).await.unwrap();
+        assert_eq!(spawner.places.available_permits(), places);
     }
 
     #[test]

@@ -29,9 +29,11 @@ pub(crate) fn next_look(age: Duration) -> Duration {
     (age * 15 / 100).saturating_sub(late).clamp(SHORTEST, LONGEST)
 }
 
-/// When a look is due that is to begin so long after another one, whose news have come only now.
+/// When a look is due that is to begin so long after another one, whose news have come only now. A server that takes long for them
+/// rests for as long, or for the whole wait.
 pub(crate) fn due(looked: Instant, wait: Duration, now: Instant) -> Instant {
-    (looked + wait).max(now + SHORTEST)
+    let took = now.saturating_duration_since(looked);
+    (looked + wait).max(now + took.min(wait).max(SHORTEST))
 }
 
 /// The same while the server pushes output, of a command for which it has done so for this long. Looks then only make sure
@@ -60,11 +62,12 @@ mod tests {
     }
 
     #[test]
-    fn a_look_is_due_so_long_after_the_one_before_began_and_never_at_once() {
+    fn a_look_is_due_so_long_after_the_one_before_began_and_no_sooner_than_a_slow_server_has_rested() {
         let (looked, ms) = (Instant::now(), Duration::from_millis);
         assert_eq!(due(looked, ms(45), looked + ms(10)), looked + ms(45));
-        assert_eq!(due(looked, ms(45), looked + ms(44)), looked + ms(44) + SHORTEST);
-        assert_eq!(due(looked, ms(45), looked + ms(500)), looked + ms(500) + SHORTEST);
+        assert_eq!(due(looked, ms(45), looked + ms(30)), looked + ms(60));
+        assert_eq!(due(looked, ms(45), looked + ms(500)), looked + ms(545));
+        assert_eq!(due(looked, ms(3), looked + ms(1)), looked + ms(1) + SHORTEST);
     }
 
     #[test]

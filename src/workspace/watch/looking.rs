@@ -49,15 +49,15 @@ impl CommandWatch {
         if self.reach == Reach::Behind {
             return self.want_after(Duration::ZERO);
         }
-        // A command that is being ended is looked at as closely as a young one.
-        let age = looked.saturating_duration_since(self.ending.map_or(self.started.at, |ending| ending.since));
-        if self.ending.is_none() && age >= push::LONG {
+        if self.ending.is_none() && self.started.at.elapsed() >= push::LONG {
             push::begin(&self.core);
             if self.core.pushing.is_unknown(self.core.config.push) {
                 // The server is to say whether it pushes before the output of a second has come late.
                 self.core.attendant.look_first();
             }
         }
+        // A command that is being ended is looked at as closely as a young one.
+        let age = looked.saturating_duration_since(self.ending.map_or(self.started.at, |ending| ending.since));
         let live = self.core.pushing.live_for().filter(|_| self.ending.is_none());
         let wait = match live {
             Some(live) => cadence::next_look_when_pushed(live.min(age)),
