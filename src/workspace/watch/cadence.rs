@@ -22,8 +22,8 @@ pub(crate) fn first_look(round_trip: Duration) -> Duration {
     round_trip.min(FIRST_LOOK)
 }
 
-/// How long after a look at a command of this age the next one begins: 15 % of the age, so that the end of a command is
-/// seen late by at most that share of its duration, and a long command costs few requests.
+/// How long after a look at a command of this age the next one begins: 15 % of the age, less what else makes it late, so that the
+/// end of a command is seen late by at most that share of its duration, and a long command costs few requests.
 pub(crate) fn next_look(age: Duration) -> Duration {
     let late = if age < LATE_COUNTS_FROM { Duration::ZERO } else { LATE };
     (age * 15 / 100).saturating_sub(late).clamp(SHORTEST, LONGEST)
