@@ -58,4 +58,6 @@ mod state;
 
 pub use config::{AgentConfig, Retention};
 pub use error::AgentError;
+#[cfg(feature = "cli")]
+pub(crate) use server::LAST_FILES;
 pub use server::{AgentHandle, AgentServer, serve_until_signal};

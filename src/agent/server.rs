@@ -3,6 +3,7 @@ use std::{
     io::{self, Write},
     net::{SocketAddr, TcpListener, ToSocketAddrs},
     thread,
+    time::Duration,
 };
 
 use actix_web::web;
@@ -11,6 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{AgentConfig, AgentError, accept, state::AgentState};
+
+/// How long threads are waited for in the end that write or remove files. One that is stuck in the system would be waited for
+/// without end.
+pub(crate) const LAST_FILES: Duration = Duration::from_secs(2);
 
 /// An agent server that listens but does not serve yet. Connections that come before [`run`](Self::run) wait.
 pub struct AgentServer {
@@ -128,9 +133,8 @@ impl AgentServer {
             if let Err(error) = local.block_on(&runtime, server.serve()) {
                 log::error!("{error}");
             }
-            // A thread that is stuck in the system is not waited for.
             drop(local);
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(LAST_FILES);
         };
         thread::Builder::new().name("wsfleet-agent".to_owned()).spawn(serve).map_err(AgentError::Start)?;
         Ok(handle)
@@ -150,8 +154,8 @@ impl AgentHandle {
         url_of(self.address)
     }
 
-    /// Stops the server and its commands, and waits until both have ended. May be called more than once and from any
-    /// runtime.
+    /// Stops the server and its commands, and waits until both have ended, and for what its threads still do with files
+    /// and directories 2 s at most. May be called more than once and from any runtime.
     pub async fn stop(&self) {
         self.control.stop.cancel();
         self.control.done.cancelled().await;

@@ -1,13 +1,7 @@
-use std::time::Duration;
-
 use tokio::{runtime::Builder, task::LocalSet};
 
 use super::{args::AgentArgs, error::CliError, exit};
-use crate::agent::{AgentConfig, AgentError, serve_until_signal};
-
-/// How long files that are being written and removed are waited for in the end. A thread that is stuck in the system would be
-/// waited for without end.
-const LAST_FILES: Duration = Duration::from_secs(2);
+use crate::agent::{AgentConfig, AgentError, LAST_FILES, serve_until_signal};
 
 /// `wsfleet agent`: serves until SIGTERM or SIGINT.
 pub(super) fn serve(args: AgentArgs) -> Result<u8, CliError> {

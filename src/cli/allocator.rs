@@ -1,7 +1,8 @@
 use libmimalloc_sys::{mi_option_get, mi_option_set_default, mi_option_t};
 
-/// How long free memory is kept, in milliseconds, which `MIMALLOC_PURGE_DELAY` says otherwise.
-const KEPT: std::ffi::c_long = 10;
+/// How long free memory is kept, in milliseconds, which `MIMALLOC_PURGE_DELAY` says otherwise: longer than it takes until a page
+/// of a command's output comes into the memory of the one before.
+const KEPT: std::ffi::c_long = 50;
 
 /// The option's number, `mi_option_purge_delay`, which the bindings lack, and its value where nobody has chosen one.
 const PURGE_DELAY: (mi_option_t, std::ffi::c_long) = (15, 1000);

@@ -108,7 +108,7 @@ impl AgentClient {
     /// # Errors
     /// As any request.
     pub async fn search_bash_events(&self, query: &EventQuery) -> Result<BashEventPage, Failure> {
-        let page = self.fetch_page(query).await?;
+        let page = self.fetch_page(query, Vec::new()).await?;
         self.read_page(&page, |_| {}).await
     }
 

@@ -77,15 +77,24 @@ pub(super) fn check_encoding(headers: &HeaderMap, what: &str) -> Result<(), Fail
     }
 }
 
-/// The whole body of an answer to `what`.
-pub(super) async fn read(answer: &mut ClientResponse, bounds: Bounds, what: &str) -> Result<Vec<u8>, Failure> {
+/// The whole body of an answer to `what`, in memory that may have had another one.
+pub(super) async fn read(
+    mut body: Vec<u8>,
+    answer: &mut ClientResponse,
+    bounds: Bounds,
+    what: &str,
+) -> Result<Vec<u8>, Failure> {
     check_encoding(answer.headers(), what)?;
     let announced = announced(answer.headers());
     let too_large = || too_large(what, bounds.bytes);
     if announced.is_some_and(|length| length > bounds.bytes as u64) {
         return Err(too_large());
     }
-    let mut body = Vec::with_capacity(announced.unwrap_or_default().min(RESERVE) as usize);
+    body.clear();
+    let expected = announced.unwrap_or_default().min(RESERVE) as usize;
+    if body.capacity() < expected {
+        body = Vec::with_capacity(expected);
+    }
     let start = Instant::now();
     while let Some(chunk) = next(answer, bounds, start, body.len(), what).await? {
         if body.len() + chunk.len() > bounds.bytes {

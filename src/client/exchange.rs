@@ -107,14 +107,16 @@ impl AgentClient {
         self.read_json(&mut answer, bounds, &name).await
     }
 
-    /// The body of an answer to `what`. A failure has none of what the server repeats of the secrets.
+    /// The body of an answer to `what`, in memory that may have had another one. A failure has none of what the server repeats of
+    /// the secrets.
     pub(super) async fn read_body(
         &self,
+        memory: Vec<u8>,
         answer: &mut ClientResponse,
         bounds: Bounds,
         what: &str,
     ) -> Result<Vec<u8>, Failure> {
-        body::read(answer, bounds, what).await.map_err(|failure| self.secrets().hide(failure))
+        body::read(memory, answer, bounds, what).await.map_err(|failure| self.secrets().hide(failure))
     }
 
     /// The body of an answer to `what`, read as JSON. A failure has none of what the server repeats of the secrets.
@@ -124,7 +126,7 @@ impl AgentClient {
         bounds: Bounds,
         what: &str,
     ) -> Result<T, Failure> {
-        let body = self.read_body(answer, bounds, what).await?;
+        let body = self.read_body(Vec::new(), answer, bounds, what).await?;
         turn_for(body.len()).await;
         self.secrets().reading(&body, |body| body::parse(body, answer.headers(), what))
     }

@@ -16,7 +16,8 @@ use crate::{
 
 /// A page that has come, and is yet to be read.
 pub(crate) struct FetchedPage {
-    body: Vec<u8>,
+    /// Its JSON. When it has been read, another page may take its memory.
+    pub(crate) body: Vec<u8>,
     answer: ClientResponse,
     name: String,
 }
@@ -32,15 +33,15 @@ pub(crate) struct Foretold<'a> {
 }
 
 impl AgentClient {
-    /// One page of the event log, yet to be read.
+    /// One page of the event log, yet to be read. It comes into memory that may have had another one.
     ///
     /// # Errors
     /// As any request.
-    pub(crate) async fn fetch_page(&self, query: &EventQuery) -> Result<FetchedPage, Failure> {
+    pub(crate) async fn fetch_page(&self, query: &EventQuery, memory: Vec<u8>) -> Result<FetchedPage, Failure> {
         let call = Call::get(self, query.on(self.api("/bash/bash_events/search")));
         let name = call.name();
         let mut answer = self.answer(call).await?;
-        let body = self.read_body(&mut answer, Bounds::json(self.limits()), &name).await?;
+        let body = self.read_body(memory, &mut answer, Bounds::json(self.limits()), &name).await?;
         Ok(FetchedPage { body, answer, name })
     }
 

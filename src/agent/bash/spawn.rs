@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::fs::{Access, access};
 use tokio::{
     sync::Semaphore,
     task::{JoinError, spawn_blocking},
@@ -26,8 +27,8 @@ const SHELL: &CStr = c"/bin/sh";
 
 /// Starts shells.
 ///
-/// A thread that starts a process stands still until the new one has its program: in a directory that does not answer, for
-/// ever. So it is done on threads for blocking work, on as many as can run at once and a few more that stand still.
+/// A thread that starts a process stands still in a directory that does not answer, for ever. So it is done on threads for
+/// blocking work, on as many as can run at once and a few more that stand still.
 #[derive(Debug)]
 pub(super) struct Spawner {
     root: Option<PathBuf>,
@@ -42,14 +43,17 @@ const MOST_PLACES: usize = 4;
 /// How long a start keeps others from its place.
 const IN_PLACE: Duration = Duration::from_secs(1);
 
-/// How many starts may stand still for longer than that in one directory, and in all.
-const MOST_STANDING: (usize, usize) = (16, 64);
+/// How many starts may stand still for longer than that in one directory, and in all: half of the threads for blocking work that a
+/// runtime has if nothing else is said, since files need them as well.
+const MOST_STANDING: (usize, usize) = (16, 256);
 
 /// The least time that a start has.
 const SHORTEST_START: Duration = Duration::from_secs(10);
 
 /// How long a start is waited for that is not wanted any more: a shell that is there can be ended with all that it began.
 const UNWANTED: Duration = Duration::from_secs(1);
+
+const STOPPED: &str = "it was stopped before its shell had started";
 
 impl Spawner {
     pub(super) fn new(root: Option<PathBuf>, environment: CommandEnvironment) -> Self {
@@ -60,8 +64,8 @@ impl Spawner {
 
     /// Starts the shell of a command in a session of its own. Says what was wrong as the real server says it.
     ///
-    /// A start that takes longer than the command may run and than 10 s is given up, and one that is stopped soon after. A shell that
-    /// starts after all is ended.
+    /// A start that takes longer than the command may run and than 10 s is given up, and one that is stopped soon after. It does not
+    /// begin any more what it has not begun, and a shell that is there after all is ended.
     pub(super) async fn spawn(&self, command: &CommandRecord, stop: &CancellationToken) -> Result<Child, String> {
         let plan = Plan {
             id: command.id,
@@ -73,15 +77,15 @@ impl Spawner {
         self.check_standing(plan.cwd.as_deref())?;
         let place = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err("it was stopped before its shell had started".to_owned()),
+            () = stop.cancelled() => return Err(STOPPED.to_owned()),
             place = self.places.acquire() => place,
         };
         self.check_standing(plan.cwd.as_deref())?;
-        let (cwd, start) = (plan.cwd.clone(), Arc::new(()));
-        let stands = Arc::downgrade(&start);
+        let (cwd, start, wish) = (plan.cwd.clone(), Arc::new(()), Arc::new(()));
+        let (stands, wanted) = (Arc::downgrade(&start), Arc::downgrade(&wish));
         // One that has not begun when it is given up does not begin.
         let mut starting = AbortOnDropHandle::new(spawn_blocking(move || {
-            let started = plan.carry_out();
+            let started = plan.carry_out(&wanted);
             drop(start);
             started
         }));
@@ -90,7 +94,7 @@ impl Spawner {
             Err(_) => {
                 self.standing.borrow_mut().push((cwd, stands));
                 drop(place);
-                wait_for(starting, command.time().max(SHORTEST_START), stop).await?
+                wait_for(starting, command.time().max(SHORTEST_START) - IN_PLACE, stop).await?
             }
         };
         started.unwrap_or_else(|error| Err(error.to_string()))
@@ -105,8 +109,10 @@ impl Spawner {
         if here < most_here && all < most {
             return Ok(());
         }
-        let (many, whose) = if here < most_here { (all, "whose directories") } else { (here, "whose directory") };
-        Err(format!("{many} shells before it have not started, {whose} may not answer; try again later"))
+        let (many, whose) = if here < most_here { (all, "their directories") } else { (here, "their directory") };
+        Err(format!(
+            "{many} shells before it have not started: {whose}, or this machine, may not answer; try again later"
+        ))
     }
 }
 
@@ -123,8 +129,10 @@ async fn wait_for<T>(
     tokio::select! {
         biased;
         started = starting => Ok(started),
-        () = unwanted => Err("it was stopped, and its shell had not started; if it does, it is ended".to_owned()),
-        () = sleep(limit) => Err(format!("its shell did not start within {limit:?}; the directory may not answer")),
+        () = unwanted => Err(STOPPED.to_owned()),
+        () = sleep(limit) => {
+            Err(format!("its shell did not start within {:?}; the directory may not answer", limit + IN_PLACE))
+        }
     }
 }
 
@@ -141,9 +149,18 @@ struct Plan {
 
 impl Plan {
     /// Blocks.
-    fn carry_out(self) -> Result<Child, String> {
+    fn carry_out(self, wanted: &Weak<()>) -> Result<Child, String> {
         if self.text.contains('\0') || self.asked.as_ref().is_some_and(|cwd| cwd.contains('\0')) {
             return Err("embedded null byte".to_owned());
+        }
+        // A directory that does not answer is met here and not by the new process, which has all files of this one open until it has
+        // its program: the ends of other commands' pipes, and the port. What is wrong with it the start tells.
+        // With a slash behind it one that is mounted when it is used is met as well.
+        if let Some(cwd) = &self.cwd {
+            let _ = access(cwd.join(""), Access::EXEC_OK);
+        }
+        if wanted.strong_count() == 0 {
+            return Err("nobody waits for it any more".to_owned());
         }
         self.start().map_err(|error| self.problem(&error))
     }
@@ -176,7 +193,7 @@ fn working_directory(root: Option<&Path>, asked: Option<&str>) -> Option<PathBuf
 }
 
 fn is_enterable(path: &Path) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_dir()
+    access(path, Access::EXEC_OK).is_ok() && path.is_dir()
 }
 
 #[cfg(test)]
@@ -194,7 +211,7 @@ mod tests {
         assert!(wait_for(slow(), long, &never).await.is_ok());
         assert!(wait_for(slow(), long, &now).await.is_ok());
         assert!(wait_for(stuck(), long, &now).await.unwrap_err().starts_with("it was stopped"));
-        assert!(wait_for(stuck(), UNWANTED / 4, &never).await.unwrap_err().contains("did not start within 250ms"));
+        assert!(wait_for(stuck(), UNWANTED / 4, &never).await.unwrap_err().contains("did not start within 1.25s"));
     }
 
     #[tokio::test]
@@ -217,10 +234,13 @@ mod tests {
         spawner.spawn(&command("/tmp"), &never).await.unwrap();
         stand("/tmp", 1);
         let refused = spawner.spawn(&command("/tmp"), &never).await.unwrap_err();
-        assert_eq!(refused, "16 shells before it have not started, whose directory may not answer; try again later");
+        assert_eq!(
+            refused,
+            "16 shells before it have not started: their directory, or this machine, may not answer; try again later"
+        );
         spawner.spawn(&command("/"), &never).await.unwrap();
-        stand("/elsewhere", 48);
-        assert!(spawner.spawn(&command("/"), &never).await.unwrap_err().starts_with("64 shells before it"));
+        stand("/elsewhere", 240);
+        assert!(spawner.spawn(&command("/"), &never).await.unwrap_err().starts_with("256 shells before it"));
         drop(start);
         spawner.spawn(&command("/tmp"), &never).await.unwrap();
 
@@ -230,6 +250,25 @@ mod tests {
         drop(taken);
         spawner.spawn(&command("/"), &never).await.unwrap();
         assert_eq!(spawner.places.available_permits(), places);
+    }
+
+    #[tokio::test]
+    async fn a_start_that_nobody_waits_for_any_more_does_not_begin() {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = |text: &str| Plan {
+            id: EventId::random(),
+            text: text.to_owned(),
+            asked: None,
+            cwd: Some(folder.path().to_owned()),
+            environment: CommandEnvironment::capture(1),
+        };
+        let wish = Arc::new(());
+        let wanted = Arc::downgrade(&wish);
+        assert!(plan("touch wanted").carry_out(&wanted).unwrap().wait().await.unwrap().success());
+        drop(wish);
+        assert_eq!(plan("touch unwanted").carry_out(&wanted).unwrap_err(), "nobody waits for it any more");
+        let made: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(made, ["wanted"]);
     }
 
     #[test]

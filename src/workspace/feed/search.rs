@@ -1,4 +1,4 @@
-use std::{panic::resume_unwind, rc::Rc, time::Duration};
+use std::{mem::take, panic::resume_unwind, rc::Rc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::task::AbortOnDropHandle;
@@ -92,12 +92,14 @@ pub(super) struct Search {
     landmark: Option<String>,
     /// The page of this name, which comes while the one before it is read and handed out.
     ahead: Option<(String, AbortOnDropHandle<Result<FetchedPage, Failure>>)>,
+    /// Memory of a page that was read, for the next one: what is new comes from the system, page by page.
+    memory: Vec<u8>,
     ended: bool,
 }
 
 impl Search {
     pub(super) fn new(query: EventQuery) -> Self {
-        Self { query, pages: 0, empty: 0, brought: 0, landmark: None, ahead: None, ended: false }
+        Self { query, pages: 0, empty: 0, brought: 0, landmark: None, ahead: None, memory: Vec::new(), ended: false }
     }
 
     /// How many bytes of text its pages have brought.
@@ -138,9 +140,13 @@ impl Search {
             Some((name, ahead)) if self.query.page_id.as_ref() == Some(&name) => {
                 ahead.await.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))
             }
-            _ => client.fetch_page(&self.query).await,
+            _ => client.fetch_page(&self.query, take(&mut self.memory)).await,
         }?;
-        client.read_page(&page, |foretold| self.look_ahead(client, pages, &foretold)).await
+        let read = client.read_page(&page, |foretold| self.look_ahead(client, pages, &foretold)).await;
+        if page.body.len() <= MOST_BESIDE && read.as_ref().is_ok_and(|page| page.next_page_id.is_some()) {
+            self.memory = page.body;
+        }
+        read
     }
 
     /// Asks for the page after one that is being read. Not after the first: whoever has no room for more than one asks for no
@@ -153,7 +159,8 @@ impl Search {
         let name = foretold.next.to_owned();
         let query = EventQuery { page_id: Some(name.clone()), limit: pages.limit(), ..self.query.clone() };
         let client = client.clone();
-        let asked = actix_rt::spawn(carried(async move { client.fetch_page(&query).await }));
+        let memory = take(&mut self.memory);
+        let asked = actix_rt::spawn(carried(async move { client.fetch_page(&query, memory).await }));
         self.ahead = Some((name, AbortOnDropHandle::new(asked)));
     }
 

@@ -136,7 +136,7 @@ ask!(FileUpload => FileOperationResult, Operation::FileUpload, traced);
 /// Reads a file of the sandbox into a file of this machine. A step.
 ///
 /// The local file appears when it is whole and safe on the disk: until then its content is in a temporary file beside it. It takes over
-/// mode and, where this user may do that, owner and group of the file that it replaces. A
+/// mode, list of further users (ACL) and, where this user may do that, owner and group of the file that it replaces. A
 /// download that is cut goes on where it was, if the remote file is still the same, and begins again otherwise, as
 /// [`retry_for`](crate::WorkspaceConfig::retry_for) allows.
 #[derive(Debug, Clone, Serialize, Deserialize)]

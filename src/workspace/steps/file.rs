@@ -89,8 +89,8 @@ async fn fetch(core: &Rc<Core>, download: &FileDownload, target: &Path) -> Resul
     let meter = Meter::new(download.progress.clone(), download.sha256, &retry);
     // The answer's head comes first, so that a missing remote file leaves nothing here.
     let fetch = Fetch::open(core, &retry, &download.source, meter.clone()).await?;
-    let (file, temporary) = Temporary::beside(target).await?;
-    match fill_and_compare(fetch, FileWriter::new(file), &temporary, &meter).await {
+    let (file, mut temporary) = Temporary::beside(target).await?;
+    match fill_and_compare(fetch, FileWriter::new(file), &mut temporary, &meter).await {
         Ok(fetched) => temporary.place(target).await.map(|()| fetched),
         Err(failure) => {
             temporary.discard().await;
@@ -103,7 +103,7 @@ async fn fetch(core: &Rc<Core>, download: &FileDownload, target: &Path) -> Resul
 async fn fill_and_compare(
     mut fetch: Fetch<'_>,
     mut file: FileWriter,
-    temporary: &Temporary,
+    temporary: &mut Temporary,
     meter: &Meter,
 ) -> Result<(u64, Option<String>), Failure> {
     let sha256 = loop {
@@ -114,7 +114,7 @@ async fn fill_and_compare(
         }
     };
     let size = file.size();
-    file.finish(temporary.access).await.map_err(|error| local(&temporary.path, &error))?;
+    file.finish(temporary.access.take()).await.map_err(|error| local(&temporary.path, &error))?;
     Ok((size, sha256))
 }
 
@@ -171,7 +171,7 @@ impl Temporary {
         std::fs::create_dir_all(directory).map_err(|error| local(directory, &error))?;
         let path = directory.join(temporary_name());
         let replaced = std::fs::symlink_metadata(target).ok().filter(std::fs::Metadata::is_file);
-        let access = replaced.as_ref().map(Access::of);
+        let access = replaced.as_ref().map(|replaced| Access::of(target, replaced));
         let mut options = std::fs::File::options();
         options.write(true).create_new(true);
         if access.is_some() {

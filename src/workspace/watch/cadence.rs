@@ -36,7 +36,7 @@ pub(crate) fn due(looked: Instant, wait: Duration, now: Instant) -> Instant {
     (looked + wait).max(now + took.min(wait).max(SHORTEST))
 }
 
-/// The same while the server pushes output, of a command for which it has done so for this long. Looks then only make sure
+/// As [`next_look`] while the server pushes output, of a command for which it has done so for this long. Looks then only make sure
 /// that nothing was missed.
 pub(crate) fn next_look_when_pushed(so_far: Duration) -> Duration {
     so_far.clamp(SHORTEST_WHEN_PUSHED, LONGEST_WHEN_PUSHED)
